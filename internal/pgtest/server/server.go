@@ -1,0 +1,2 @@
+// Package server finds or starts a PostgreSQL server.
+package server

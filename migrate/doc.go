@@ -1,0 +1,2 @@
+// Package migrate owns the DDL of courtroll's two tables.
+package migrate
