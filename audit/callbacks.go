@@ -1,0 +1,147 @@
+package audit
+
+import (
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+
+	"github.com/courtroll/courtroll/internal/hooks"
+	"github.com/courtroll/courtroll/internal/plan"
+	"github.com/courtroll/courtroll/internal/sqllex"
+	"github.com/courtroll/courtroll/internal/stmtpool"
+	"github.com/courtroll/courtroll/models"
+)
+
+func (p *Plugin) registerCallbacks(db *gorm.DB) error {
+	change := func(isDelete bool) hooks.Set {
+		return hooks.Set{Guard: p.guardChange, Open: func(db *gorm.DB) { p.capture(db, isDelete) }, Close: p.close}
+	}
+	other := hooks.Set{Guard: p.recordSystemScope, Open: p.openOther, Close: p.close}
+	return hooks.Plugin{
+		Name:   "audit",
+		Create: change(false), Update: change(false), Delete: change(true),
+		Query: other, Row: other, Raw: other,
+	}.Register(db)
+}
+
+// guardChange refuses, before anything is sent, what can be seen to leave no trail.
+func (p *Plugin) guardChange(db *gorm.DB) {
+	if db.Error != nil || db.DryRun {
+		return
+	}
+	name := tableOf(db.Statement)
+	if !p.leavesTrail(name) {
+		p.recordSystemScope(db)
+		return
+	}
+	if err := p.admit(db.Statement); err != nil {
+		_ = db.AddError(&ChangeError{Table: name, Kind: err})
+		return
+	}
+	p.recordSystemScope(db)
+}
+
+func (p *Plugin) admit(stmt *gorm.Statement) error {
+	if stmt.Schema == nil || plan.Unqualified(stmt.Schema.Table) != tableOf(stmt) {
+		return ErrUnaudited
+	}
+	if actor, _ := ActorFromContext(stmt.Context); p.config.RequireActor && !actor.named() {
+		return ErrNoActor
+	}
+	return nil
+}
+
+// leavesTrail reports whether changes of the table are recorded. The trail itself is not.
+func (p *Plugin) leavesTrail(table string) bool {
+	return !p.excluded[table] && table != models.AuditLogsTable
+}
+
+// tableOf returns the name of the statement's table, empty if it is not a single one.
+func tableOf(stmt *gorm.Statement) string {
+	if stmt.TableExpr == nil {
+		return plan.Unqualified(stmt.Table)
+	}
+	ref, _ := sqllex.ParseTable(stmt.TableExpr.SQL)
+	return ref.Name
+}
+
+// capture makes the statement write its own trail.
+func (p *Plugin) capture(db *gorm.DB, isDelete bool) {
+	if db.Error != nil || db.DryRun {
+		return
+	}
+	name := tableOf(db.Statement)
+	if name == models.AuditLogsTable {
+		pool := stmtpool.Open(db)
+		pool.Verify = append(pool.Verify, appendOnly)
+		return
+	}
+	if !p.leavesTrail(name) {
+		return
+	}
+	pool := stmtpool.Open(db)
+	model, err := p.audited(db.Statement.Schema)
+	if err == nil && isUpsert(db.Statement) {
+		// Its locks must last until it has run, also with SkipDefaultTransaction.
+		// Any other change is one statement with its trail and needs no transaction.
+		err = pool.Begin(db.Statement.Context)
+	}
+	if err != nil {
+		_ = db.AddError(&ChangeError{Table: name, Kind: ErrAudit, Cause: err})
+		return
+	}
+	pool.Rewriter = &capture{plugin: p, stmt: db.Statement, pool: pool, model: model, isDelete: isDelete}
+}
+
+func isUpsert(stmt *gorm.Statement) bool {
+	conflict, ok := stmt.Clauses["ON CONFLICT"].Expression.(clause.OnConflict)
+	return ok && !conflict.DoNothing
+}
+
+func (p *Plugin) close(db *gorm.DB) { stmtpool.Close(db) }
+
+// openOther checks SQL written by hand; what GORM builds for a read writes nothing.
+func (p *Plugin) openOther(db *gorm.DB) {
+	if db.Error != nil || db.DryRun || db.Statement.SQL.Len() == 0 {
+		return
+	}
+	pool := stmtpool.Open(db)
+	pool.Verify = append(pool.Verify, p.verifyRaw)
+}
+
+// opaque holds the statements that write what their text does not tell.
+var opaque = map[string]bool{
+	"do": true, "call": true, "execute": true, "prepare": true, "copy": true, "truncate": true,
+}
+
+// verifyRaw refuses a text that writes to a table which leaves a trail, and one that cannot be read.
+func (p *Plugin) verifyRaw(query string, _ []any) error {
+	s, err := sqllex.Analyze(query)
+	if err != nil || opaque[s.Verb] {
+		return &ChangeError{Kind: ErrUnaudited, Cause: err}
+	}
+	for _, ref := range s.Refs {
+		switch {
+		case !ref.Write:
+		case ref.Name == models.AuditLogsTable:
+			return &ChangeError{Table: ref.Name, Kind: ErrAppendOnly}
+		case p.leavesTrail(ref.Name):
+			return &ChangeError{Table: ref.Name, Kind: ErrUnaudited}
+		}
+	}
+	return nil
+}
+
+// appendOnly lets GORM insert into the trail, and nothing else, with the database's time.
+func appendOnly(query string, _ []any) error {
+	s, err := sqllex.Analyze(query)
+	refused := err != nil || s.Verb != "insert"
+	if !refused {
+		for _, t := range s.Tokens {
+			refused = refused || t.Depth == 1 && t.IsName() && t.Text == "created_at" || t.Depth == 0 && t.Is("conflict")
+		}
+	}
+	if refused {
+		return &ChangeError{Table: models.AuditLogsTable, Kind: ErrAppendOnly, Cause: err}
+	}
+	return nil
+}

@@ -1,0 +1,28 @@
+package audit
+
+import "github.com/courtroll/courtroll/internal/plan"
+
+// Rules say which tables are whose. The tenancy and migrate packages take the
+// same type, so that an app writes its rules once.
+type Rules = plan.Rules
+
+// Config configures the plugin. The zero value is the strict choice: every
+// table is audited.
+type Config struct {
+	Rules
+
+	// Exclude lists the tables that leave no trail. Default: none.
+	Exclude []Exclusion
+
+	// RequireActor refuses writes without an actor's ID with [ErrNoActor].
+	// Default: they are recorded as nobody's.
+	RequireActor bool
+}
+
+// Exclusion is a table that is not audited.
+type Exclusion struct {
+	// Model is a model, or the name of a table.
+	Model any
+	// Reason says why, for whoever asks. It must not be blank.
+	Reason string
+}

@@ -1,0 +1,58 @@
+package audit
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Errors of this package, to be matched with [errors.Is]. None of them, nor any
+// text of this package, holds a row's values.
+var (
+	// ErrAudit is a change that did not happen because its audit record could
+	// not be written. The cause is wrapped beside it.
+	ErrAudit = errors.New("the audit record could not be written, so the change was not made")
+
+	// ErrUnaudited is a write that cannot be captured: SQL written by hand, or a
+	// table reached without its model. The way out is GORM's methods with the
+	// model, or an exclusion of the table in [Config.Exclude].
+	ErrUnaudited = errors.New("the write cannot be captured: use GORM's methods with the table's model, or name the table in Config.Exclude with a reason")
+
+	// ErrAppendOnly is an update or a delete of the audit trail, or a row of it
+	// that names its own time.
+	ErrAppendOnly = errors.New("the audit trail is append-only and takes its time from the database: leave created_at empty, and change no row")
+
+	// ErrNoActor is a write without an actor where [Config.RequireActor] is set.
+	// The way out is a context made by [WithActor].
+	ErrNoActor = errors.New("no actor: use db.WithContext with a context made by audit.WithActor")
+
+	// ErrCursor is a cursor that [List] did not make.
+	ErrCursor = errors.New("the cursor is not one that audit.List returned")
+)
+
+// ChangeError says which table a failed or refused change was about.
+type ChangeError struct {
+	Table string // empty where the statement names none
+	Kind  error  // one of this package's errors
+	Cause error  // what lies beneath it, nil if nothing does
+}
+
+// Error implements error.
+func (e *ChangeError) Error() string {
+	text := "audit: "
+	if e.Table != "" {
+		text = fmt.Sprintf("audit: table %q: ", e.Table)
+	}
+	text += e.Kind.Error()
+	if e.Cause != nil {
+		text += ": " + e.Cause.Error()
+	}
+	return text
+}
+
+// Unwrap returns the kind and the cause.
+func (e *ChangeError) Unwrap() []error {
+	if e.Cause == nil {
+		return []error{e.Kind}
+	}
+	return []error{e.Kind, e.Cause}
+}

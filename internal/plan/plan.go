@@ -1,0 +1,186 @@
+// Package plan reads GORM models and says what they mean to courtroll: which
+// tables belong to a tenant and by which column, which are shared, and how each
+// column enters the audit trail. It is pure: it never touches a database.
+package plan
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/schema"
+
+	"github.com/courtroll/courtroll/models"
+)
+
+// Rules say what an app's tables are. An app gives the same rules to each
+// package that takes them.
+type Rules struct {
+	// TenantColumn names the column that makes a table tenant-owned.
+	// Default: "tenant_id".
+	TenantColumn string
+
+	// Models are known by the names of their tables from the start, with the
+	// models that they refer to. Any other model is learnt when it is first
+	// used; until then a statement that reaches its table by name alone, as
+	// db.Table("pages") does, is refused. Default: none.
+	Models []any
+
+	// Shared lists the tables that belong to no tenant and that all may read
+	// and write, as models or as table names. Default: none.
+	Shared []any
+}
+
+// Class says to whom the rows of a table belong.
+type Class uint8
+
+const (
+	// Unclassified is a table that is neither tenant-owned nor declared shared.
+	Unclassified Class = iota
+	// Owned is a table whose every row belongs to one tenant.
+	Owned
+	// Trail is the audit trail: a row belongs to one tenant or to none.
+	Trail
+	// Shared is a table that was declared to belong to no tenant.
+	Shared
+)
+
+// Table is what is known of one table.
+type Table struct {
+	Name   string
+	Class  Class
+	Column string // the tenant column, empty unless Owned or Trail
+	kind   kind
+}
+
+// HasTenant reports whether rows of the table carry a tenant.
+func (t Table) HasTenant() bool { return t.Class == Owned || t.Class == Trail }
+
+// Registry knows tables by name. It is safe for concurrent use.
+type Registry struct {
+	column string
+	shared map[string]bool
+	tables sync.Map // name → Table
+	seen   sync.Map // *schema.Schema → true
+}
+
+// NewRegistry returns a registry of the models that rules name.
+func NewRegistry(db *gorm.DB, rules Rules) (*Registry, error) {
+	r := &Registry{column: cmp.Or(rules.TenantColumn, models.DefaultTenantColumn), shared: map[string]bool{}}
+	for _, model := range rules.Shared {
+		name, err := TableName(db, model)
+		if err != nil {
+			return nil, err
+		}
+		r.shared[name] = true
+		r.tables.Store(name, Table{Name: name, Class: Shared})
+	}
+	for _, model := range append([]any{&models.Tenant{}, &models.AuditLog{}}, rules.Models...) {
+		s, err := Parse(db, model)
+		if err != nil {
+			return nil, err
+		}
+		r.Learn(s)
+	}
+	return r, nil
+}
+
+// Parse returns the schema of a model.
+func Parse(db *gorm.DB, model any) (*schema.Schema, error) {
+	stmt := &gorm.Statement{DB: db}
+	if err := stmt.Parse(model); err != nil {
+		return nil, fmt.Errorf("reading model %T: %w", model, err)
+	}
+	return stmt.Schema, nil
+}
+
+// TableName returns the name of a table, without its schema, that is given as a model or by name.
+func TableName(db *gorm.DB, model any) (string, error) {
+	if name, ok := model.(string); ok {
+		return Unqualified(name), nil
+	}
+	s, err := Parse(db, model)
+	if err != nil {
+		return "", err
+	}
+	return Unqualified(s.Table), nil
+}
+
+// Unqualified cuts a schema's name off a table's name.
+func Unqualified(table string) string { return table[strings.LastIndexByte(table, '.')+1:] }
+
+// Lookup returns the table of that name, without its schema, and whether it is known.
+func (r *Registry) Lookup(name string) (Table, bool) {
+	t, ok := r.tables.Load(name)
+	if !ok {
+		return Table{Name: name}, false
+	}
+	return t.(Table), true
+}
+
+// Learn classifies a model's table, and those of the models that it refers to.
+// A table that any model makes tenant-owned stays so, whatever others say.
+func (r *Registry) Learn(s *schema.Schema) {
+	if _, seen := r.seen.LoadOrStore(s, true); seen {
+		return
+	}
+	t := r.classify(s)
+	if known, ok := r.Lookup(t.Name); !ok || known.Class == Unclassified {
+		r.tables.Store(t.Name, t)
+	}
+	for _, rel := range relations(s) {
+		r.Learn(rel.FieldSchema)
+		if rel.JoinTable != nil {
+			r.Learn(rel.JoinTable)
+		}
+	}
+}
+
+// relations copies the relations under their lock: GORM may still be adding
+// to those of a schema that refers back to this one.
+func relations(s *schema.Schema) []*schema.Relationship {
+	s.Relationships.Mux.RLock()
+	defer s.Relationships.Mux.RUnlock()
+	return slices.Collect(maps.Values(s.Relationships.Relations))
+}
+
+func (r *Registry) classify(s *schema.Schema) Table {
+	t := Table{Name: Unqualified(s.Table)}
+	switch {
+	case t.Name == models.TenantsTable:
+		return r.owned(t, s, "id", Owned)
+	case t.Name == models.AuditLogsTable:
+		return r.owned(t, s, models.DefaultTenantColumn, Trail)
+	case r.shared[t.Name]:
+		t.Class = Shared
+		return t
+	}
+	return r.owned(t, s, r.column, Owned)
+}
+
+func (r *Registry) owned(t Table, s *schema.Schema, column string, class Class) Table {
+	if f := s.FieldsByDBName[column]; f != nil {
+		t.Class, t.Column, t.kind = class, column, kindOf(f)
+	}
+	return t
+}
+
+func kindOf(f *schema.Field) kind {
+	typ := f.IndirectFieldType
+	switch typ.Kind() {
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
+		reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		return integer
+	case reflect.Array:
+		return uuidKind
+	}
+	if strings.EqualFold(string(f.DataType), "uuid") {
+		return uuidKind
+	}
+	return text
+}

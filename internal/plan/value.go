@@ -1,0 +1,97 @@
+package plan
+
+import (
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"reflect"
+	"strconv"
+
+	"github.com/google/uuid"
+)
+
+// ErrTenantFormat is the error of a tenant id that does not fit the type of a table's tenant column.
+var ErrTenantFormat = errors.New("the tenant id does not fit the type of the tenant column")
+
+// kind is the type of a tenant column.
+type kind uint8
+
+const (
+	text kind = iota
+	integer
+	uuidKind
+)
+
+// Value converts a tenant id to what the table's tenant column holds: strictly,
+// so that no two texts stand for the same tenant.
+func (t Table) Value(id string) (driver.Value, error) {
+	switch t.kind {
+	case integer:
+		n, err := strconv.ParseInt(id, 10, 64)
+		if err != nil || strconv.FormatInt(n, 10) != id {
+			return nil, ErrTenantFormat
+		}
+		return n, nil
+	case uuidKind:
+		u, err := uuid.Parse(id)
+		if err != nil || u.String() != id {
+			return nil, ErrTenantFormat
+		}
+	}
+	return id, nil
+}
+
+// Match says how a value that a caller wrote into the tenant column relates to the tenant id.
+type Match uint8
+
+const (
+	// Absent is a value that leaves the column to us: nil or zero.
+	Absent Match = iota
+	// Same is the tenant's own id.
+	Same
+	// Foreign is any other value, and any that cannot be told.
+	Foreign
+)
+
+// Compare compares a value of the tenant column with the tenant id.
+func (t Table) Compare(value any, id string) Match {
+	v := reflect.ValueOf(value)
+	for v.Kind() == reflect.Pointer && !v.IsNil() {
+		v = v.Elem()
+	}
+	if !v.IsValid() || v.IsZero() {
+		return Absent
+	}
+	if valuer, ok := value.(driver.Valuer); ok {
+		inner, err := valuer.Value()
+		if err != nil {
+			return Foreign
+		}
+		if v = reflect.ValueOf(inner); !v.IsValid() {
+			return Absent
+		}
+	}
+	if t.canonical(v) == id {
+		return Same
+	}
+	return Foreign
+}
+
+func (t Table) canonical(v reflect.Value) string {
+	switch {
+	case v.CanInt():
+		return strconv.FormatInt(v.Int(), 10)
+	case v.CanUint():
+		return strconv.FormatUint(v.Uint(), 10)
+	case v.Kind() == reflect.String && t.kind == uuidKind:
+		if u, err := uuid.Parse(v.String()); err == nil {
+			return u.String()
+		}
+		return ""
+	case v.Kind() == reflect.String:
+		return v.String()
+	case v.Type().ConvertibleTo(reflect.TypeFor[uuid.UUID]()):
+		return fmt.Sprint(v.Convert(reflect.TypeFor[uuid.UUID]()).Interface())
+	}
+	return ""
+}

@@ -1,0 +1,241 @@
+// Package sqllex reads PostgreSQL statements far enough to say which tables
+// they name and where: a lexer and a scan of its tokens, no grammar. What it
+// cannot read is an error, so that a caller that guards data can refuse.
+//
+// It assumes standard_conforming_strings = on, the server's default since 9.1.
+package sqllex
+
+import (
+	"errors"
+	"strings"
+)
+
+// Kind is the kind of a [Token].
+type Kind uint8
+
+const (
+	// Word is an unquoted identifier or keyword; Text is folded to lower case.
+	Word Kind = iota
+	// Quoted is a quoted identifier; Text is without its quotes.
+	Quoted
+	// Literal is a string, a number or a bit string; Text is empty.
+	Literal
+	// Param is a parameter; Text is its number, without the dollar sign.
+	Param
+	// Symbol is one character of punctuation or of an operator.
+	Symbol
+)
+
+// Token is one lexical unit. Comments and white space yield none.
+type Token struct {
+	Kind  Kind
+	Text  string
+	Pos   int // byte offset of its first character
+	Depth int // how many parentheses are open around it; a parenthesis has the depth outside of it
+}
+
+// Is reports whether the token is the keyword word, in lower case.
+func (t Token) Is(word string) bool { return t.Kind == Word && t.Text == word }
+
+// IsSymbol reports whether the token is the character c.
+func (t Token) IsSymbol(c byte) bool { return t.Kind == Symbol && t.Text[0] == c }
+
+// IsName reports whether the token can name a table or a column.
+func (t Token) IsName() bool { return t.Kind == Word || t.Kind == Quoted }
+
+// Errors of [Scan].
+var (
+	ErrUnterminated = errors.New("sqllex: unterminated quotation or comment")
+	ErrUnbalanced   = errors.New("sqllex: unbalanced parentheses")
+	ErrUnreadable   = errors.New("sqllex: text that this lexer does not read")
+)
+
+// Scan splits sql into tokens. Parentheses must be balanced.
+func Scan(sql string) ([]Token, error) {
+	s := scanner{sql: sql, tokens: make([]Token, 0, len(sql)/4+4)}
+	for s.pos < len(sql) {
+		if err := s.next(); err != nil {
+			return nil, err
+		}
+	}
+	if s.depth != 0 {
+		return nil, ErrUnbalanced
+	}
+	return s.tokens, nil
+}
+
+type scanner struct {
+	sql    string
+	pos    int
+	depth  int
+	tokens []Token
+}
+
+func (s *scanner) next() error {
+	c := s.sql[s.pos]
+	switch {
+	case isSpace(c):
+		s.pos++
+		return nil
+	case s.at("--"):
+		s.skipLine()
+		return nil
+	case s.at("/*"):
+		return s.skipBlock()
+	case c == '\'':
+		return s.quoted('\'', Literal, false)
+	case c == '"':
+		return s.quoted('"', Quoted, false)
+	case c == '$':
+		return s.dollar()
+	case isDigit(c):
+		s.number()
+		return nil
+	case isWordStart(c):
+		return s.word()
+	default:
+		return s.symbol()
+	}
+}
+
+func (s *scanner) at(prefix string) bool { return strings.HasPrefix(s.sql[s.pos:], prefix) }
+
+func (s *scanner) add(kind Kind, text string, start int) {
+	s.tokens = append(s.tokens, Token{Kind: kind, Text: text, Pos: start, Depth: s.depth})
+}
+
+func (s *scanner) skipLine() {
+	if end := strings.IndexAny(s.sql[s.pos:], "\n\r"); end >= 0 {
+		s.pos += end + 1
+		return
+	}
+	s.pos = len(s.sql)
+}
+
+// skipBlock skips a block comment; PostgreSQL nests them.
+func (s *scanner) skipBlock() error {
+	level := 0
+	for s.pos < len(s.sql) {
+		switch {
+		case s.at("/*"):
+			level++
+			s.pos += 2
+		case s.at("*/"):
+			level--
+			s.pos += 2
+		default:
+			s.pos++
+		}
+		if level == 0 {
+			return nil
+		}
+	}
+	return ErrUnterminated
+}
+
+// quoted reads from an opening quote to its closing one; a doubled quote, and
+// in an escape string a backslash, does not close it.
+func (s *scanner) quoted(quote byte, kind Kind, escapes bool) error {
+	start, doubled := s.pos, false
+	for s.pos++; s.pos < len(s.sql); s.pos++ {
+		switch c := s.sql[s.pos]; {
+		case escapes && c == '\\':
+			s.pos++
+		case c != quote:
+		case s.pos+1 < len(s.sql) && s.sql[s.pos+1] == quote:
+			doubled = true
+			s.pos++
+		default:
+			s.pos++
+			s.add(kind, s.unquote(kind, start, doubled), start)
+			return nil
+		}
+	}
+	return ErrUnterminated
+}
+
+func (s *scanner) unquote(kind Kind, start int, doubled bool) string {
+	if kind != Quoted {
+		return ""
+	}
+	name := s.sql[start+1 : s.pos-1]
+	if doubled {
+		name = strings.ReplaceAll(name, `""`, `"`)
+	}
+	return name
+}
+
+// dollar reads a parameter ($1) or a dollar-quoted string ($$…$$, $tag$…$tag$).
+func (s *scanner) dollar() error {
+	start, end := s.pos, s.pos+1
+	for end < len(s.sql) && isDigit(s.sql[end]) {
+		end++
+	}
+	if end > start+1 {
+		s.pos = end
+		s.add(Param, s.sql[start+1:end], start)
+		return nil
+	}
+	for end < len(s.sql) && isWordPart(s.sql[end]) && s.sql[end] != '$' {
+		end++
+	}
+	if end >= len(s.sql) || s.sql[end] != '$' {
+		return ErrUnreadable
+	}
+	tag := s.sql[start : end+1]
+	closing := strings.Index(s.sql[end+1:], tag)
+	if closing < 0 {
+		return ErrUnterminated
+	}
+	s.pos = end + 1 + closing + len(tag)
+	s.add(Literal, "", start)
+	return nil
+}
+
+func (s *scanner) number() {
+	start := s.pos
+	for s.pos < len(s.sql) && (isWordPart(s.sql[s.pos]) || s.sql[s.pos] == '.') {
+		s.pos++
+	}
+	s.add(Literal, "", start)
+}
+
+func (s *scanner) word() error {
+	start := s.pos
+	for s.pos < len(s.sql) && isWordPart(s.sql[s.pos]) {
+		s.pos++
+	}
+	text := strings.ToLower(s.sql[start:s.pos])
+	if s.pos < len(s.sql) {
+		switch next := s.sql[s.pos]; {
+		case next == '\'' && (text == "e" || text == "b" || text == "x" || text == "n"):
+			return s.quoted('\'', Literal, text == "e")
+		case next == '&' && text == "u" && s.pos+1 < len(s.sql) && (s.sql[s.pos+1] == '\'' || s.sql[s.pos+1] == '"'):
+			return ErrUnreadable // a Unicode escape can spell any name
+		}
+	}
+	s.add(Word, text, start)
+	return nil
+}
+
+func (s *scanner) symbol() error {
+	c := s.sql[s.pos]
+	if c == ')' {
+		if s.depth--; s.depth < 0 {
+			return ErrUnbalanced
+		}
+	}
+	s.add(Symbol, s.sql[s.pos:s.pos+1], s.pos)
+	if c == '(' {
+		s.depth++
+	}
+	s.pos++
+	return nil
+}
+
+func isSpace(c byte) bool { return c == ' ' || c >= '\t' && c <= '\r' }
+func isDigit(c byte) bool { return c >= '0' && c <= '9' }
+func isWordStart(c byte) bool {
+	return c == '_' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= 0x80
+}
+func isWordPart(c byte) bool { return isWordStart(c) || isDigit(c) || c == '$' }

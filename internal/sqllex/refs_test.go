@@ -1,0 +1,136 @@
+package sqllex_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/courtroll/courtroll/internal/sqllex"
+)
+
+func TestAnalyze(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct{ sql, want string }{
+		{`SELECT 1`, ``},
+		{``, ``},
+		{`SELECT * FROM pages`, `pages`},
+		{`select * from "Pages" where x in (1, 2)`, `Pages`},
+		{`SELECT * FROM pages AS p, books b, "c d"`, `pages:p books:b c d`},
+		{`SELECT * FROM shared set, pages`, `shared pages`},
+		{`SELECT * FROM shared values, pages`, `shared pages`},
+		{`SELECT * FROM a WHERE x = 1 UNION SELECT y, z FROM pages`, `a pages`},
+		{`SELECT * FROM app.pages p JOIN b USING (id), c`, `pages:p b c`},
+		{`SELECT * FROM (a JOIN b ON true) LEFT JOIN c ON a.x = c.x, d`, `a b c d`},
+		{`SELECT extract(year FROM pages), b IS DISTINCT FROM pages FROM c`, `c`},
+		{`SELECT substring((SELECT t FROM pages) FROM 2) FROM c`, `pages c`},
+		{`SELECT * FROM generate_series(1, 2) g, pages`, `pages`},
+		{`SELECT * FROM LATERAL (SELECT * FROM a) x, LATERAL f(1) y, ONLY b`, `a b`},
+		{`SELECT 'FROM pages', "from" FROM a -- FROM pages`, `a`},
+		{"SELECT * /* FROM pages /* nested */ */ FROM a", `a`},
+		{`SELECT $$ FROM pages $$, $t$ ' $t$, E'\' FROM pages', U FROM a`, `a`},
+		{`SELECT 1. FROM pages`, `pages`},
+		{`SELECT a.from, b FROM pages`, `pages`},
+		{`INSERT INTO pages (a) VALUES (1) ON CONFLICT (a) DO UPDATE SET a = 2 WHERE pages.b`, `pages!`},
+		{`INSERT INTO pages AS p SELECT * FROM b`, `pages:p! b`},
+		{`UPDATE pages AS p SET a = 1, b = 2 FROM c, d WHERE x`, `pages:p! c d`},
+		{`DELETE FROM pages USING b, c WHERE x RETURNING *`, `pages! b c`},
+		{`MERGE INTO pages USING b ON x WHEN MATCHED THEN UPDATE SET a = 1`, `pages! b`},
+		{`SELECT * FROM pages FOR UPDATE OF pages`, `pages`},
+		{`WITH x AS (SELECT * FROM pages), y (a, b) AS MATERIALIZED (SELECT 1) SELECT * FROM x, y`, `pages x y`},
+		{`WITH d AS (DELETE FROM pages RETURNING *) SELECT * FROM d`, `pages! d`},
+		{`TABLE pages`, `pages`},
+		{`SELECT * FROM pages; `, `pages`},
+		{`SELECT (SELECT secret FROM pages LIMIT 1)`, `pages`},
+		{`TRUNCATE TABLE pages`, `pages!`},
+	} {
+		s, err := sqllex.Analyze(tc.sql)
+		if err != nil {
+			t.Errorf("%s: %v", tc.sql, err)
+			continue
+		}
+		if got := describe(s.Refs); got != tc.want {
+			t.Errorf("%s\n got %s\nwant %s", tc.sql, got, tc.want)
+		}
+	}
+}
+
+func describe(refs []sqllex.Ref) string {
+	var words []string
+	for _, r := range refs {
+		word := r.Name
+		if r.Alias != r.Name {
+			word += ":" + r.Alias
+		}
+		if r.Write {
+			word += "!"
+		}
+		words = append(words, word)
+	}
+	return strings.Join(words, " ")
+}
+
+func TestAnalyze_CTE(t *testing.T) {
+	t.Parallel()
+	s, err := sqllex.Analyze(`WITH RECURSIVE x AS (SELECT 1), y (a, b) AS NOT MATERIALIZED (SELECT 1) SELECT 1 AS z`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]bool{"x": true, "y": true, "z": false, "a": false} {
+		if s.HasCTE(name) != want {
+			t.Errorf("HasCTE(%q) = %v", name, !want)
+		}
+	}
+}
+
+func TestAnalyze_Refuses(t *testing.T) {
+	t.Parallel()
+	for sql, want := range map[string]error{
+		`SELECT '`:                    sqllex.ErrUnterminated,
+		`SELECT "a`:                   sqllex.ErrUnterminated,
+		`SELECT /* /* */`:             sqllex.ErrUnterminated,
+		`SELECT $a$ $b$`:              sqllex.ErrUnterminated,
+		`SELECT E'\'`:                 sqllex.ErrUnterminated,
+		`SELECT 1=1) OR (1=0`:         sqllex.ErrUnbalanced,
+		`SELECT (1`:                   sqllex.ErrUnbalanced,
+		`SELECT U&"d\0061ta"`:         sqllex.ErrUnreadable,
+		`SELECT 1; DELETE FROM pages`: sqllex.ErrUnreadable,
+		`SELECT $`:                    sqllex.ErrUnreadable,
+	} {
+		if _, err := sqllex.Analyze(sql); !errors.Is(err, want) {
+			t.Errorf("%s: got %v, want %v", sql, err, want)
+		}
+	}
+}
+
+func TestParseTable(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		`pages`: `pages pages`, `"pages"`: `pages pages`, `public.pages`: `pages pages`, `"public"."pages" AS "p"`: `pages p`,
+		`pages p`: `pages p`, `a, b`: ``, `(SELECT 1) x`: ``, `a JOIN b ON true`: ``, `f(1)`: ``, ``: ``, `pages p WHERE true`: ``,
+	} {
+		got := ""
+		if ref, ok := sqllex.ParseTable(text); ok {
+			got = fmt.Sprint(ref.Name, " ", ref.Alias)
+		}
+		if got != want {
+			t.Errorf("ParseTable(%q) = %q, want %q", text, got, want)
+		}
+	}
+}
+
+func FuzzAnalyze(f *testing.F) {
+	f.Add(`SELECT * FROM pages WHERE (a = '''') -- x`)
+	f.Add(`WITH x (a) AS (SELECT $1) DELETE FROM y USING x`)
+	f.Fuzz(func(t *testing.T, sql string) {
+		s, err := sqllex.Analyze(sql)
+		if err != nil {
+			return
+		}
+		for _, r := range s.Refs {
+			if r.Index >= len(s.Tokens) || r.Name != s.Tokens[r.Index].Text {
+				t.Fatalf("reference %+v does not stand in %q", r, sql)
+			}
+		}
+	})
+}

@@ -1,0 +1,169 @@
+// Package stmtpool stands between the text that GORM builds for one statement
+// and the connection that runs it. Both plugins hang their work on it, each on
+// a hook of its own, so that the order in which an app installs them does not
+// matter: the final text is always verified first and rewritten after that.
+package stmtpool
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+
+	"gorm.io/gorm"
+)
+
+// Rewriter turns a statement into another that does the same and more. The
+// new text returns the rows of the old one; where the old one returns none,
+// it returns one row with the number of rows affected.
+type Rewriter interface {
+	// Rewrite is told whether the statement's rows are read.
+	Rewrite(ctx context.Context, conn gorm.ConnPool, query string, args []any, returning bool) (string, []any, error)
+	// Failed may replace the error of the rewritten statement.
+	Failed(err error) error
+}
+
+// Pool is the connection pool of one statement while it runs.
+type Pool struct {
+	gorm.ConnPool
+	// Verify holds checks that refuse a text by an error.
+	Verify []func(query string, args []any) error
+	// Rewriter changes the verified text; nil changes nothing.
+	Rewriter Rewriter
+	// Stamped names the table whose inserted values were seen to carry the tenant.
+	Stamped string
+
+	tx   gorm.TxCommitter // began by Begin
+	base gorm.ConnPool    // what tx was begun on
+}
+
+// Open returns the pool of db's statement and puts one there if there is none.
+// It lasts until [Close].
+func Open(db *gorm.DB) *Pool {
+	if pool, ok := db.Statement.ConnPool.(*Pool); ok {
+		return pool
+	}
+	pool := &Pool{ConnPool: db.Statement.ConnPool}
+	db.Statement.ConnPool = pool
+	return pool
+}
+
+// Of returns the open pool of a statement, nil if there is none.
+func Of(stmt *gorm.Statement) *Pool {
+	pool, _ := stmt.ConnPool.(*Pool)
+	return pool
+}
+
+// InTransaction reports whether the statement runs in a transaction.
+func (p *Pool) InTransaction() bool {
+	_, ok := p.ConnPool.(gorm.TxCommitter)
+	return ok
+}
+
+// Begin puts the statement into a transaction of its own, which [Close] ends,
+// unless it is in one.
+func (p *Pool) Begin(ctx context.Context) error {
+	if p.InTransaction() {
+		return nil
+	}
+	tx, err := begin(ctx, p.ConnPool)
+	if err != nil {
+		return err
+	}
+	committer, ok := tx.(gorm.TxCommitter)
+	if !ok {
+		return gorm.ErrInvalidTransaction
+	}
+	p.base, p.ConnPool, p.tx = p.ConnPool, tx, committer
+	return nil
+}
+
+func begin(ctx context.Context, pool gorm.ConnPool) (gorm.ConnPool, error) {
+	switch pool := pool.(type) {
+	case gorm.ConnPoolBeginner:
+		return pool.BeginTx(ctx, nil)
+	case gorm.TxBeginner:
+		return pool.BeginTx(ctx, nil)
+	}
+	return nil, gorm.ErrInvalidTransaction
+}
+
+// Close gives db's statement its own pool back and ends the transaction of
+// [Pool.Begin]: a failed COMMIT is the statement's error. Closing twice does nothing.
+func Close(db *gorm.DB) {
+	pool := Of(db.Statement)
+	switch {
+	case pool == nil:
+		return
+	case pool.tx == nil:
+		db.Statement.ConnPool = pool.ConnPool
+		return
+	case db.Error != nil:
+		_ = pool.tx.Rollback()
+	default:
+		_ = db.AddError(pool.tx.Commit())
+	}
+	db.Statement.ConnPool = pool.base
+}
+
+func (p *Pool) prepare(ctx context.Context, query string, args []any, returning bool) (string, []any, error) {
+	for _, verify := range p.Verify {
+		if err := verify(query, args); err != nil {
+			return "", nil, err
+		}
+	}
+	if p.Rewriter == nil {
+		return query, args, nil
+	}
+	return p.Rewriter.Rewrite(ctx, p.ConnPool, query, args, returning)
+}
+
+// ExecContext implements [gorm.ConnPool].
+func (p *Pool) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	query, args, err := p.prepare(ctx, query, args, false)
+	if err != nil {
+		return nil, err
+	}
+	if p.Rewriter == nil {
+		return p.ConnPool.ExecContext(ctx, query, args...)
+	}
+	var affected int64
+	if err := p.ConnPool.QueryRowContext(ctx, query, args...).Scan(&affected); err != nil {
+		return nil, p.Rewriter.Failed(err)
+	}
+	return driver.RowsAffected(affected), nil
+}
+
+// QueryContext implements [gorm.ConnPool].
+func (p *Pool) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	query, args, err := p.prepare(ctx, query, args, true)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := p.ConnPool.QueryContext(ctx, query, args...)
+	if err != nil && p.Rewriter != nil {
+		err = p.Rewriter.Failed(err)
+	}
+	return rows, err
+}
+
+// QueryRowContext implements [gorm.ConnPool]. A refusal is the error of the row's Scan.
+func (p *Pool) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	query, args, err := p.prepare(ctx, query, args, true)
+	if err != nil {
+		return refusedRow(err)
+	}
+	return p.ConnPool.QueryRowContext(ctx, query, args...)
+}
+
+// refusedRow is a row whose Scan returns err: database/sql makes such a row
+// only where a connection could not be had.
+func refusedRow(err error) *sql.Row {
+	db := sql.OpenDB(refusal{err})
+	defer func() { _ = db.Close() }()
+	return db.QueryRowContext(context.Background(), "")
+}
+
+type refusal struct{ err error }
+
+func (r refusal) Connect(context.Context) (driver.Conn, error) { return nil, r.err }
+func (r refusal) Driver() driver.Driver                        { return nil }

@@ -1,0 +1,39 @@
+package tenancy
+
+import (
+	"gorm.io/gorm"
+
+	"github.com/courtroll/courtroll/internal/hooks"
+	"github.com/courtroll/courtroll/internal/stmtpool"
+)
+
+func (p *Plugin) registerCallbacks(db *gorm.DB) error {
+	set := func(guard func(*gorm.DB)) hooks.Set { return hooks.Set{Guard: guard, Open: p.open, Close: p.close} }
+	return hooks.Plugin{
+		Name:   "tenancy",
+		Create: set(p.guardCreate),
+		Query:  set(p.guardQuery),
+		Update: set(p.guardChange),
+		Delete: set(p.guardChange),
+		Row:    set(p.guardRow),
+		Raw:    set(func(*gorm.DB) {}), // the text is there: the verifier decides
+	}.Register(db)
+}
+
+// open puts the check of the final text between the statement and its connection.
+func (p *Plugin) open(db *gorm.DB) {
+	if db.Error != nil || db.DryRun {
+		return
+	}
+	pool := stmtpool.Open(db)
+	check := verifier{plugin: p, scope: scopeOf(db.Statement.Context), pool: pool}
+	pool.Verify = append(pool.Verify, check.verify)
+}
+
+func (p *Plugin) close(db *gorm.DB) {
+	stmtpool.Close(db)
+	dropEmptyWhere(db.Statement)
+	if err := guardError(db.Error); err != nil {
+		db.Error = refuse(db.Statement.Table, err)
+	}
+}

@@ -1,0 +1,66 @@
+package tenancy
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/courtroll/courtroll/internal/plan"
+)
+
+// Errors of a statement that was refused, to be matched with [errors.Is]. They
+// come wrapped in a [StatementError], which names the table. None of them, nor
+// any text of this package, holds a row's values or another tenant's id.
+var (
+	// ErrNoTenant is a statement on a tenant-owned table without a tenant, or
+	// with a blank one. The way out is a context made by [WithTenant], or by
+	// [AsSystem] for work across tenants. A create in system scope that names
+	// no tenant is one too: there the row must say whose it is.
+	ErrNoTenant = errors.New("no tenant: use db.WithContext with a context made by tenancy.WithTenant, or by tenancy.AsSystem for work across tenants, where each created row names its tenant")
+
+	// ErrNoReason is a statement in a system scope whose reason is blank.
+	ErrNoReason = errors.New("no reason: tenancy.AsSystem needs one")
+
+	// ErrCrossTenant is a row or a sub-query that names another tenant than the context's.
+	ErrCrossTenant = errors.New("another tenant is named: leave the tenant column empty, or use the context of that tenant")
+
+	// ErrTenantImmutable is an update of a tenant column. A row never changes
+	// its tenant: delete it and create it anew.
+	ErrTenantImmutable = errors.New("the tenant of a row cannot change: delete the row and create it for the other tenant")
+
+	// ErrOpaqueSQL is SQL written by hand that reaches a tenant-owned table, or
+	// that cannot be read well enough to know. The way out is GORM's query
+	// methods, a *gorm.DB as sub-query, or a context made by [AsSystem].
+	ErrOpaqueSQL = errors.New("hand-written SQL reaches a tenant-owned table or cannot be read: use GORM's methods or a *gorm.DB as sub-query, or tenancy.AsSystem")
+
+	// ErrUnclassified is a statement on a table of which it is not known whether
+	// it is tenant-owned. The way out is a model with the tenant column, named in
+	// [plan.Rules.Models] where the table is reached without it, or Shared.
+	ErrUnclassified = errors.New("the table is neither tenant-owned nor shared: give its model the tenant column, or list it in Config.Models or Config.Shared")
+
+	// ErrTenantFormat is a tenant id that does not fit the type of the tenant
+	// column: not a canonical integer or UUID where the column holds these.
+	ErrTenantFormat = plan.ErrTenantFormat
+
+	// ErrMigrateHandle is DDL on a handle with the plugin. The way out is a
+	// second handle of the tables' owner, without plugins.
+	ErrMigrateHandle = errors.New("DDL belongs on a handle of the tables' owner without plugins: open a second *gorm.DB for migrations")
+)
+
+// StatementError says which table a refused statement was about.
+type StatementError struct {
+	Table string // empty where the statement names none
+	Err   error  // one of this package's errors
+}
+
+// Error implements error.
+func (e *StatementError) Error() string {
+	if e.Table == "" {
+		return fmt.Sprintf("tenancy: %v", e.Err)
+	}
+	return fmt.Sprintf("tenancy: table %q: %v", e.Table, e.Err)
+}
+
+// Unwrap returns the kind of the refusal.
+func (e *StatementError) Unwrap() error { return e.Err }
+
+func refuse(table string, err error) error { return &StatementError{Table: table, Err: err} }

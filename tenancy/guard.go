@@ -1,0 +1,149 @@
+package tenancy
+
+import (
+	"database/sql/driver"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+
+	"github.com/courtroll/courtroll/internal/plan"
+	"github.com/courtroll/courtroll/internal/sqllex"
+)
+
+// The guards run before everything else, BEGIN included, so that a statement
+// that cannot be confined sends nothing. What they cannot know yet, because
+// the text is not built, the verifier decides.
+
+func (p *Plugin) guardQuery(db *gorm.DB) {
+	p.guardRow(db)
+	if db.Error != nil || db.Statement.SQL.Len() > 0 {
+		return
+	}
+	if err := p.admitMain(db.Statement); err != nil {
+		_ = db.AddError(err)
+		poison(db, err)
+	}
+}
+
+// guardRow refuses nothing: after an error GORM's Row would be nil, and its
+// Scan a panic. The verifier, which can refuse with a row, is left to do it.
+func (p *Plugin) guardRow(db *gorm.DB) {
+	if db.Error == nil && db.Statement.SQL.Len() == 0 {
+		p.learn(db.Statement)
+		ensureWhere(db.Statement)
+	}
+}
+
+func (p *Plugin) guardChange(db *gorm.DB) {
+	if db.Error != nil {
+		return
+	}
+	p.learn(db.Statement)
+	if db.AllowGlobalUpdate {
+		ensureWhere(db.Statement)
+	}
+	if err := p.admitMain(db.Statement); err != nil {
+		_ = db.AddError(err)
+	}
+}
+
+func (p *Plugin) guardCreate(db *gorm.DB) {
+	if db.Error != nil {
+		return
+	}
+	p.learn(db.Statement)
+	err := p.admitMain(db.Statement)
+	if err == nil {
+		err = p.stampModel(db.Statement)
+	}
+	if err != nil {
+		_ = db.AddError(err)
+	}
+}
+
+func (p *Plugin) learn(stmt *gorm.Statement) {
+	if stmt.Schema != nil {
+		p.registry.Learn(stmt.Schema)
+	}
+}
+
+// admitMain decides on the table that the statement is about, if it is a
+// single one with a name; any other is found in the final text.
+func (p *Plugin) admitMain(stmt *gorm.Statement) error {
+	ref, ok := mainTable(stmt)
+	if !ok {
+		return nil
+	}
+	return p.admit(ref.Name, scopeOf(stmt.Context))
+}
+
+func (p *Plugin) admit(name string, s scope) error {
+	table, _ := p.registry.Lookup(name)
+	if table.Class == plan.Shared {
+		return nil
+	}
+	if err := s.check(); err != nil {
+		return refuse(name, err)
+	}
+	if s.system != nil {
+		return nil
+	}
+	if table.Class == plan.Unclassified {
+		return refuse(name, ErrUnclassified)
+	}
+	if _, err := table.Value(s.tenant); err != nil {
+		return refuse(name, err)
+	}
+	return nil
+}
+
+// mainTable returns the name and the alias of the statement's own table.
+func mainTable(stmt *gorm.Statement) (sqllex.Ref, bool) {
+	switch {
+	case stmt.TableExpr != nil:
+		return sqllex.ParseTable(stmt.TableExpr.SQL)
+	case stmt.Table != "":
+		return sqllex.Ref{Name: plan.Unqualified(stmt.Table), Alias: stmt.Table}, true
+	}
+	return sqllex.Ref{}, false
+}
+
+// ensureWhere makes sure that the WHERE builder is called. The clause is taken
+// back after the statement: GORM's ErrMissingWhereClause must not count it.
+func ensureWhere(stmt *gorm.Statement) {
+	if c, ok := stmt.Clauses["WHERE"]; !ok || c.Expression == nil {
+		c.Name, c.Expression = "WHERE", clause.Where{}
+		stmt.Clauses["WHERE"] = c
+	}
+}
+
+func dropEmptyWhere(stmt *gorm.Statement) {
+	c, ok := stmt.Clauses["WHERE"]
+	if where, isWhere := c.Expression.(clause.Where); ok && isWhere && len(where.Exprs) == 0 {
+		delete(stmt.Clauses, "WHERE")
+	}
+}
+
+// poison leaves a text that cannot run in a dry-run statement that was
+// refused: GORM drops the errors of a sub-query and would go on with no text at
+// all. The verifier of the statement around it finds the refusal among the
+// arguments; where there is none, sending it fails with the same error.
+func poison(db *gorm.DB, err error) {
+	if db.DryRun {
+		db.Statement.SQL.WriteString("SELECT ")
+		db.Statement.AddVar(db.Statement, refusal{err})
+	}
+}
+
+// refusal is an argument that carries the error of a part of a statement.
+type refusal struct{ err error }
+
+// Value implements [driver.Valuer].
+func (r refusal) Value() (driver.Value, error) { return nil, r.err }
+
+// bound is a tenant id that this package wrote into a statement. Callers cannot
+// make one, so a predicate that holds one is ours.
+type bound struct{ value driver.Value }
+
+// Value implements [driver.Valuer].
+func (b bound) Value() (driver.Value, error) { return b.value, nil }

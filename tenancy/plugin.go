@@ -1,0 +1,44 @@
+package tenancy
+
+import (
+	"errors"
+	"fmt"
+
+	"gorm.io/gorm"
+
+	"github.com/courtroll/courtroll/internal/plan"
+)
+
+// PluginName is the name under which the plugin stands in [gorm.Config.Plugins].
+const PluginName = "courtroll:tenancy"
+
+// Plugin confines the statements of a *gorm.DB to the tenant of their context.
+// Make one with [New] for each *gorm.DB. It is safe for concurrent use.
+type Plugin struct {
+	config   Config
+	registry *plan.Registry
+}
+
+// New returns the plugin, for [gorm.DB.Use]. It checks nothing: every error of
+// the configuration comes from Initialize, and so from Use.
+func New(config Config) *Plugin { return &Plugin{config: config} }
+
+// Name implements [gorm.Plugin].
+func (p *Plugin) Name() string { return PluginName }
+
+// Initialize implements [gorm.Plugin]. It does not touch the database.
+func (p *Plugin) Initialize(db *gorm.DB) error {
+	if p.registry != nil {
+		return errors.New("tenancy: the plugin is in use: make one with New for each *gorm.DB")
+	}
+	registry, err := plan.NewRegistry(db, p.config.Rules)
+	if err != nil {
+		return fmt.Errorf("tenancy: %w", err)
+	}
+	p.registry = registry
+	if err := p.registerCallbacks(db); err != nil {
+		return fmt.Errorf("tenancy: %w", err)
+	}
+	p.registerBuilders(db)
+	return nil
+}

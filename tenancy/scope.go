@@ -1,0 +1,194 @@
+package tenancy
+
+import (
+	"strings"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+
+	"github.com/courtroll/courtroll/internal/plan"
+	"github.com/courtroll/courtroll/internal/sqllex"
+)
+
+// The predicates are written by clause builders, that is when GORM turns
+// clauses into text, after scopes, hooks, soft delete, conditions of primary
+// keys and other plugins had their say. Nothing is added to the statement's
+// clauses, so nothing accumulates and GORM's own guards still see the user's.
+
+func (p *Plugin) registerBuilders(db *gorm.DB) {
+	for name, build := range map[string]func(next clause.ClauseBuilder) clause.ClauseBuilder{
+		"WHERE": p.whereBuilder, "FROM": p.fromBuilder,
+		"SET": p.setBuilder, "VALUES": p.valuesBuilder, "ON CONFLICT": p.onConflictBuilder,
+	} {
+		next := db.ClauseBuilders[name]
+		if next == nil {
+			next = func(c clause.Clause, b clause.Builder) { c.Build(b) }
+		}
+		db.ClauseBuilders[name] = build(next)
+	}
+}
+
+// predicate is "alias"."column" = $n with the tenant of the context.
+type predicate struct {
+	alias string
+	table plan.Table
+	scope scope
+}
+
+// Build implements [clause.Expression].
+func (e predicate) Build(b clause.Builder) {
+	b.WriteQuoted(clause.Column{Table: e.alias, Name: e.table.Column})
+	_, _ = b.WriteString(" = ")
+	b.AddVar(b, e.value())
+}
+
+func (e predicate) value() any {
+	value, err := e.table.Value(e.scope.tenant)
+	if err != nil {
+		return refusal{refuse(e.table.Name, err)}
+	}
+	return bound{value}
+}
+
+// predicateFor returns the predicate for a table, false if none is due.
+func (p *Plugin) predicateFor(stmt *gorm.Statement, name, alias string) (predicate, bool) {
+	s := scopeOf(stmt.Context)
+	table, _ := p.registry.Lookup(plan.Unqualified(name))
+	if !table.HasTenant() || s.system != nil || s.check() != nil {
+		return predicate{}, false
+	}
+	return predicate{alias: alias, table: table, scope: s}, true
+}
+
+// predicates returns those for the statement's table and for the further
+// tables of its FROM clause; those of joins stand in their ON.
+func (p *Plugin) predicates(stmt *gorm.Statement) []predicate {
+	var found []predicate
+	add := func(name, alias string) {
+		if e, ok := p.predicateFor(stmt, name, alias); ok {
+			found = append(found, e)
+		}
+	}
+	from, _ := stmt.Clauses["FROM"].Expression.(clause.From)
+	_, isUpdate := stmt.Clauses["UPDATE"]
+	if main, ok := mainTable(stmt); ok && (len(from.Tables) == 0 || isUpdate) {
+		add(main.Name, main.Alias)
+	}
+	for _, t := range from.Tables {
+		if main, ok := mainTable(stmt); ok && t.Name == clause.CurrentTable {
+			add(main.Name, main.Alias)
+		} else if !t.Raw {
+			add(t.Name, aliasOf(t))
+		}
+	}
+	return found
+}
+
+func aliasOf(t clause.Table) string {
+	if t.Alias != "" {
+		return t.Alias
+	}
+	return plan.Unqualified(t.Name)
+}
+
+// whereBuilder writes the predicates, then the user's whole clause in
+// parentheses of its own. The newline ends a trailing comment.
+func (p *Plugin) whereBuilder(next clause.ClauseBuilder) clause.ClauseBuilder {
+	return func(c clause.Clause, b clause.Builder) {
+		stmt, ok := b.(*gorm.Statement)
+		if !ok {
+			next(c, b)
+			return
+		}
+		preds := p.predicates(stmt)
+		if len(preds) == 0 && isEmptyWhere(c) {
+			return
+		}
+		if len(preds) == 0 {
+			next(c, b)
+			return
+		}
+		user := strings.TrimPrefix(render(stmt, func() { next(c, b) }), "WHERE ")
+		_, _ = stmt.WriteString("WHERE ")
+		for i, e := range preds {
+			if i > 0 {
+				_, _ = stmt.WriteString(" AND ")
+			}
+			e.Build(stmt)
+		}
+		if strings.TrimSpace(user) != "" {
+			writeBracketed(stmt, user)
+		}
+	}
+}
+
+func isEmptyWhere(c clause.Clause) bool {
+	where, ok := c.Expression.(clause.Where)
+	return ok && len(where.Exprs) == 0 && c.BeforeExpression == nil && c.AfterExpression == nil
+}
+
+// writeBracketed appends a condition of the user's to a predicate. Text whose
+// parentheses, quotes or comments do not close would reach past the brackets.
+func writeBracketed(stmt *gorm.Statement, user string) {
+	if _, err := sqllex.Scan(user); err != nil {
+		_, _ = stmt.WriteString(" AND (")
+		stmt.AddVar(stmt, refusal{refuse(stmt.Table, ErrOpaqueSQL)})
+		_, _ = stmt.WriteString(")")
+		return
+	}
+	_, _ = stmt.WriteString(" AND (" + user + "\n)")
+}
+
+// render runs f, takes what it wrote off the statement's text and returns it.
+// Its arguments stay where they are: they are numbered, not positional.
+func render(stmt *gorm.Statement, f func()) string {
+	start := stmt.SQL.Len()
+	f()
+	all := stmt.SQL.String()
+	stmt.SQL.Reset()
+	stmt.SQL.WriteString(all[:start])
+	return all[start:]
+}
+
+// guarded is an ON condition behind its table's predicate.
+type guarded struct {
+	predicate predicate
+	user      clause.Where
+}
+
+// Build implements [clause.Expression].
+func (g guarded) Build(b clause.Builder) {
+	stmt := b.(*gorm.Statement)
+	g.predicate.Build(stmt)
+	if user := render(stmt, func() { g.user.Build(stmt) }); strings.TrimSpace(user) != "" {
+		writeBracketed(stmt, user)
+	}
+}
+
+// fromBuilder puts the predicate of each joined table into its ON, so that a
+// LEFT JOIN stays one. Joins written as text are left to the verifier.
+func (p *Plugin) fromBuilder(next clause.ClauseBuilder) clause.ClauseBuilder {
+	return func(c clause.Clause, b clause.Builder) {
+		stmt, ok := b.(*gorm.Statement)
+		from, isFrom := c.Expression.(clause.From)
+		if ok && isFrom && len(from.Joins) > 0 {
+			joins := make([]clause.Join, len(from.Joins))
+			for i, join := range from.Joins {
+				joins[i] = p.guardJoin(stmt, join)
+			}
+			from.Joins = joins
+			c.Expression = from
+		}
+		next(c, b)
+	}
+}
+
+func (p *Plugin) guardJoin(stmt *gorm.Statement, join clause.Join) clause.Join {
+	if join.Expression != nil || len(join.Using) > 0 || join.Table.Raw {
+		return join
+	}
+	if e, ok := p.predicateFor(stmt, join.Table.Name, aliasOf(join.Table)); ok {
+		join.ON = clause.Where{Exprs: []clause.Expression{guarded{e, join.ON}}}
+	}
+	return join
+}
