@@ -1,0 +1,121 @@
+package tests
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/courtroll/courtroll/internal/pgtest"
+)
+
+const readme = "../README.md"
+
+// fragment is what README's blocks that are no programs are compiled in. What
+// they may use without declaring it stands here.
+const fragment = `package readme
+
+import (
+	"context"
+	"errors"
+	"log"
+	"net/netip"
+
+	"gorm.io/datatypes"
+	"gorm.io/driver/postgres"
+	"gorm.io/gorm"
+
+	"github.com/courtroll/courtroll/audit"
+	"github.com/courtroll/courtroll/migrate"
+	"github.com/courtroll/courtroll/models"
+	"github.com/courtroll/courtroll/tenancy"
+)
+
+var (
+	_ = errors.Is
+	_ = log.Fatal
+	_ netip.Addr
+	_ datatypes.JSON
+	_ = postgres.Open
+	_ *gorm.DB
+	_ = audit.New
+	_ = migrate.New
+	_ models.Tenant
+	_ = tenancy.New
+)
+
+type (
+	Project struct{ TenantID, Name string }
+	Session struct{ TenantID string }
+	Country struct{ Code string }
+)
+
+func _(ctx context.Context, owner, app *gorm.DB, err error) {
+%s}
+`
+
+func TestReadme(t *testing.T) {
+	t.Parallel()
+	goBlocks := blocks(t, "go")
+	if len(goBlocks) == 0 || !isProgram(goBlocks[0]) {
+		t.Fatal("the first block of Go is no complete program")
+	}
+
+	for i, block := range goBlocks {
+		t.Run(fmt.Sprintf("Block%dCompiles", i+1), func(t *testing.T) {
+			t.Parallel()
+			if !isProgram(block) {
+				block = fmt.Sprintf(fragment, block)
+			}
+			compile(t, block)
+		})
+	}
+
+	t.Run("ProgramPrintsWhatItSays", func(t *testing.T) {
+		t.Parallel()
+		db := pgtest.New(t, pgtest.Template{})
+		program := exec.CommandContext(t.Context(), compile(t, goBlocks[0]))
+		program.Env = append(os.Environ(), "DATABASE_URL="+db.OwnerDSN)
+		out, err := program.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v:\n%s", err, out)
+		}
+		if diff := cmp.Diff(blocks(t, "text")[0], string(out)); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+func isProgram(block string) bool { return strings.HasPrefix(block, "package main\n") }
+
+// compile compiles one file as if it stood in this module, and returns where
+// the program is, if it is one.
+func compile(t *testing.T, source string) string {
+	t.Helper()
+	dir := t.TempDir()
+	file, program := filepath.Join(dir, "main.go"), filepath.Join(dir, "program")
+	must(t, os.WriteFile(file, []byte(source), 0o600))
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, file).CombinedOutput(); err != nil {
+		t.Fatalf("%v:\n%s", err, out)
+	}
+	return program
+}
+
+// blocks returns README's fenced blocks of a language.
+func blocks(t *testing.T, language string) (found []string) {
+	t.Helper()
+	text, err := os.ReadFile(readme)
+	must(t, err)
+	_, rest, ok := strings.Cut(string(text), "\n```"+language+"\n")
+	for ok {
+		var block string
+		block, rest, _ = strings.Cut(rest, "```")
+		found = append(found, block)
+		_, rest, ok = strings.Cut(rest, "\n```"+language+"\n")
+	}
+	return found
+}

@@ -1,0 +1,198 @@
+package tests
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+
+	"github.com/courtroll/courtroll/internal/pgtest"
+	"github.com/courtroll/courtroll/models"
+	"github.com/courtroll/courtroll/tenancy"
+)
+
+// verbs are ways to reach a tenant-owned table.
+var verbs = map[string]func(db *gorm.DB) error{
+	"find":       func(db *gorm.DB) error { return db.Find(&[]Page{}).Error },
+	"first":      func(db *gorm.DB) error { return db.First(&Page{}, 1).Error },
+	"count":      func(db *gorm.DB) error { return db.Model(&Page{}).Count(new(int64)).Error },
+	"pluck":      func(db *gorm.DB) error { return db.Model(&Page{}).Pluck("id", &[]int64{}).Error },
+	"row":        func(db *gorm.DB) error { return db.Model(&Page{}).Select("1").Row().Scan(new(int)) },
+	"rows":       func(db *gorm.DB) error { _, err := db.Model(&Page{}).Rows(); return err },
+	"scan":       func(db *gorm.DB) error { return db.Model(&Page{}).Scan(&[]map[string]any{}).Error },
+	"table":      func(db *gorm.DB) error { return db.Table("pages").Find(&[]map[string]any{}).Error },
+	"create":     func(db *gorm.DB) error { return db.Create(&Page{Title: "n"}).Error },
+	"create_map": func(db *gorm.DB) error { return db.Model(&Page{}).Create(map[string]any{"title": "n"}).Error },
+	"update":     func(db *gorm.DB) error { return db.Model(&Page{}).Where("1=1").Update("title", "x").Error },
+	"save":       func(db *gorm.DB) error { return db.Save(&Author{ID: 1}).Error },
+	"delete":     func(db *gorm.DB) error { return db.Delete(&Page{}, 1).Error },
+	"raw":        func(db *gorm.DB) error { return db.Raw("SELECT * FROM pages").Scan(&[]Page{}).Error },
+	"exec":       func(db *gorm.DB) error { return db.Exec("DELETE FROM pages").Error },
+	"sub_query": func(db *gorm.DB) error {
+		return db.Table("countries").Where("1 = 1 OR code IN (?)", db.Model(&Page{}).Select("title")).Find(&[]Country{}).Error
+	},
+	"upsert": func(db *gorm.DB) error {
+		return db.Clauses(clause.OnConflict{UpdateAll: true}).Create(&Author{ID: 1}).Error
+	},
+	"tenants": func(db *gorm.DB) error { return db.Find(&[]models.Tenant{}).Error },
+	"trail":   func(db *gorm.DB) error { return db.Find(&[]models.AuditLog{}).Error },
+}
+
+func TestNoTenant_SendsNothing(t *testing.T) {
+	t.Parallel()
+	for name, ctx := range map[string]context.Context{
+		"none":  context.Background(),
+		"empty": tenancy.WithTenant(context.Background(), ""),
+		"blank": tenancy.WithTenant(context.Background(), " \t\n"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			sent := recordSQL(b.app)
+			for verb, run := range verbs {
+				if err := run(b.as(ctx)); !errors.Is(err, tenancy.ErrNoTenant) {
+					t.Errorf("%s: error %v, want ErrNoTenant", verb, err)
+				}
+				if log := sent.take(); len(log) > 0 {
+					t.Errorf("%s: sent %q", verb, log)
+				}
+			}
+		})
+	}
+}
+
+func TestNoTenant_SharedTablesWork(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	db := b.as(context.Background())
+	must(t, db.Create(&Country{Code: "no"}).Error)
+	must(t, db.Find(&[]Country{}).Error)
+	must(t, db.Raw("SELECT count(*) FROM countries").Scan(new(int)).Error)
+}
+
+func TestBlankReason_SendsNothing(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	sent := recordSQL(b.app)
+	for verb, run := range verbs {
+		if err := run(b.as(tenancy.AsSystem(context.Background(), " "))); !errors.Is(err, tenancy.ErrNoReason) {
+			t.Errorf("%s: error %v, want ErrNoReason", verb, err)
+		}
+	}
+	if log := sent.take(); len(log) > 0 {
+		t.Errorf("sent %q", log)
+	}
+}
+
+func TestUnclassified_SendsNothing(t *testing.T) {
+	t.Parallel()
+	type Mystery struct{ ID int64 }
+	db := pgtest.New(t, schema)
+	use(t, db.App, tenancy.New(tenancy.Config{Rules: rules}))
+	b := newBundle(t, db, db.App)
+	sent := recordSQL(b.app)
+	for name, err := range map[string]error{
+		"find":   b.as(b.hal).Find(&[]Mystery{}).Error,
+		"create": b.as(b.hal).Create(&Mystery{}).Error,
+		"table":  b.as(b.hal).Table("mystery").Find(&[]map[string]any{}).Error,
+		"delete": b.as(b.hal).Table("mystery").Where("1=1").Delete(nil).Error,
+	} {
+		if !errors.Is(err, tenancy.ErrUnclassified) {
+			t.Errorf("%s: error %v, want ErrUnclassified", name, err)
+		}
+	}
+	if log := sent.take(); len(log) > 0 {
+		t.Errorf("sent %q", log)
+	}
+}
+
+func TestSystemScope(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	s := seed(t, b)
+	db := b.as(b.system)
+
+	var pages []Page
+	must(t, db.Order("title").Find(&pages).Error)
+	if len(pages) != 2 {
+		t.Errorf("system scope read %d pages, want 2", len(pages))
+	}
+	must(t, db.Raw("SELECT count(*) FROM pages").Scan(new(int)).Error)
+	must(t, db.Create(&Page{TenantID: "acme", Title: "n"}).Error)
+	if err := db.Create(&Page{Title: "whose"}).Error; !errors.Is(err, tenancy.ErrNoTenant) {
+		t.Errorf("creating a row without a tenant: %v, want ErrNoTenant", err)
+	}
+	s.page.Title = "by system"
+	must(t, db.Save(&s.page).Error)
+	if err := db.Model(&s.page).Update("tenant_id", "hal").Error; !errors.Is(err, tenancy.ErrTenantImmutable) {
+		t.Errorf("moving a row: %v, want ErrTenantImmutable", err)
+	}
+	stolen := Author{ID: s.author.ID, TenantID: "hal", Email: "stolen"}
+	if err := db.Clauses(clause.OnConflict{UpdateAll: true}).Create(&stolen).Error; !errors.Is(err, gorm.ErrDuplicatedKey) {
+		t.Errorf("upserting onto another tenant's row: %v, want ErrDuplicatedKey", err)
+	}
+
+	narrowed := b.app.WithContext(tenancy.WithTenant(b.system, "hal"))
+	must(t, narrowed.Find(&pages).Error)
+	if len(pages) != 1 || pages[0].TenantID != "hal" {
+		t.Errorf("WithTenant inside system scope read %d pages", len(pages))
+	}
+}
+
+func TestTenantsTable(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	for _, id := range []string{"acme", "hal"} {
+		must(t, b.as(b.system).Create(&models.NewTenant{ID: id, Name: id, Slug: id}).Error)
+	}
+	var own []models.Tenant
+	must(t, b.as(b.hal).Find(&own).Error)
+	if len(own) != 1 || own[0].ID != "hal" {
+		t.Errorf("hal sees %d tenants", len(own))
+	}
+	if err := b.as(b.hal).Create(&models.NewTenant{ID: "new", Name: "n", Slug: "n"}).Error; !errors.Is(err, tenancy.ErrCrossTenant) {
+		t.Errorf("creating another tenant: %v, want ErrCrossTenant", err)
+	}
+}
+
+// TestReuse reuses one statement across contexts: no predicate may stay behind.
+func TestReuse(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	seed(t, b)
+	shared := b.app.Model(&Page{}).Where("views = ?", 1).Session(&gorm.Session{})
+	for range 2 {
+		for ctx, want := range map[context.Context]string{b.acme: "acme page", b.hal: "hal page"} {
+			var found []string
+			must(t, shared.WithContext(ctx).Pluck("title", &found).Error)
+			if len(found) != 1 || found[0] != want {
+				t.Errorf("read %q, want %q", found, want)
+			}
+		}
+	}
+}
+
+func TestTransactions(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	failed := errors.New("failed")
+	err := b.as(b.hal).Transaction(func(tx *gorm.DB) error {
+		must(t, tx.Create(&Page{Title: "kept"}).Error)
+		nested := tx.Transaction(func(tx *gorm.DB) error {
+			must(t, tx.Create(&Page{Title: "dropped"}).Error)
+			return failed
+		})
+		if !errors.Is(nested, failed) {
+			t.Errorf("nested transaction: %v", nested)
+		}
+		return nil
+	})
+	must(t, err)
+	var found []string
+	must(t, b.as(b.hal).Model(&Page{}).Pluck("title", &found).Error)
+	if len(found) != 1 || found[0] != "kept" {
+		t.Errorf("read %q", found)
+	}
+}
