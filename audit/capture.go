@@ -31,6 +31,9 @@ type capture struct {
 // Rewrite implements stmtpool.Rewriter.
 func (c *capture) Rewrite(ctx context.Context, conn gorm.ConnPool, query string, args []any, returning bool) (string, []any, error) {
 	change, err := parse(query, len(args), c.model, c.isDelete)
+	if err == nil && change.op == opUpsert && c.conflict().OnConstraint != "" {
+		err = ErrUnaudited // the rows to lock are found by the conflict's columns
+	}
 	if err != nil {
 		return "", nil, c.fail(err, nil)
 	}
@@ -106,10 +109,15 @@ func (c *capture) lock(ctx context.Context, conn gorm.ConnPool, change *change) 
 	return locked, err
 }
 
+func (c *capture) conflict() clause.OnConflict {
+	conflict, _ := c.stmt.Clauses["ON CONFLICT"].Expression.(clause.OnConflict)
+	return conflict
+}
+
 // conflictKeys returns the columns of the conflict target and their values in
 // the rows to insert. Rows that leave one to the database are left out.
 func (c *capture) conflictKeys() (columns []string, rows [][]any) {
-	conflict, _ := c.stmt.Clauses["ON CONFLICT"].Expression.(clause.OnConflict)
+	conflict := c.conflict()
 	values, _ := c.stmt.Clauses["VALUES"].Expression.(clause.Values)
 	for _, column := range conflict.Columns {
 		columns = append(columns, column.Name)

@@ -196,3 +196,54 @@ func TestTransactions(t *testing.T) {
 		t.Errorf("read %q", found)
 	}
 }
+
+func TestMigrateHandle(t *testing.T) {
+	t.Parallel()
+	type Fresh struct {
+		ID       int64
+		TenantID string
+	}
+	b := setup(t)
+	for name, ctx := range map[string]context.Context{"tenant": b.hal, "none": context.Background(), "system": b.system} {
+		for _, model := range []any{&Page{}, &Fresh{}} {
+			if err := b.as(ctx).AutoMigrate(model); !errors.Is(err, tenancy.ErrMigrateHandle) {
+				t.Errorf("%s: AutoMigrate(%T) on the app's handle: %v, want ErrMigrateHandle", name, model, err)
+			}
+		}
+	}
+}
+
+func TestGenerics(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	s := seed(t, b)
+	before := snapshot(t, b)
+	pages := gorm.G[Page](b.app)
+	found, err := pages.Where("views = 9").Or("1=1").Find(b.hal)
+	must(t, err)
+	if len(found) != 1 || found[0].Title != "hal page" {
+		t.Errorf("found %q", titles(found))
+	}
+	must(t, pages.Create(b.hal, &Page{Title: "new"}))
+	for name, change := range map[string]func() (int, error){
+		"update": func() (int, error) { return pages.Where("1=1").Update(b.hal, "views", 5) },
+		"delete": func() (int, error) { return pages.Where("1=1").Delete(b.hal) },
+		"update foreign": func() (int, error) {
+			n, err := pages.Where("id = ?", s.page.ID).Update(b.hal, "views", 5)
+			return n + 2, err
+		},
+	} {
+		if n, err := change(); err != nil || n != 2 {
+			t.Errorf("%s: %d rows, %v", name, n, err)
+		}
+	}
+	if _, err := pages.Find(context.Background()); !errors.Is(err, tenancy.ErrNoTenant) {
+		t.Errorf("find: %v, want ErrNoTenant", err)
+	}
+	if _, err := pages.Where("id IN (?)", pages.Select("id")).Find(b.hal); !errors.Is(err, tenancy.ErrNoTenant) {
+		t.Errorf("a sub-query of the generics API has no context: %v, want ErrNoTenant", err)
+	}
+	if after := snapshot(t, b); after != before {
+		t.Errorf("another tenant's rows changed:\n%s\n%s", before, after)
+	}
+}

@@ -1,0 +1,142 @@
+package tests
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"gorm.io/gorm"
+
+	"github.com/courtroll/courtroll/audit"
+	"github.com/courtroll/courtroll/models"
+	"github.com/courtroll/courtroll/tenancy"
+)
+
+func TestRecord(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	login := audit.Event{Action: "user.login", ResourceType: "user", ResourceID: "u_1", Outcome: audit.Failure, Data: map[string]any{"method": "sso"}}
+	must(t, audit.Record(b.hal, b.app, login))
+	must(t, audit.Record(context.Background(), b.app, login))
+	must(t, audit.Record(b.system, b.app, audit.Event{Action: "tenant.export", ResourceType: "tenant", TenantID: "acme"}))
+	rolledBack := errors.New("rolled back")
+	_ = b.as(b.hal).Transaction(func(tx *gorm.DB) error {
+		must(t, audit.Record(b.hal, tx, login))
+		return rolledBack
+	})
+
+	entries := b.trail(t)
+	if len(entries) != 3 {
+		t.Fatalf("%d entries, want 3", len(entries))
+	}
+	for i, want := range []string{"hal", "nil", "acme"} {
+		if deref(entries[i].TenantID) != want {
+			t.Errorf("entry %d: tenant %s, want %s", i, deref(entries[i].TenantID), want)
+		}
+	}
+	m := metadata(t, entries[0])
+	if m["outcome"] != "failure" || fmt.Sprint(m["data"]) != "map[method:sso]" || entries[0].ID.Version() != 7 {
+		t.Errorf("metadata %v, id %s", m, entries[0].ID)
+	}
+	if metadata(t, entries[2])["outcome"] != "success" {
+		t.Error("the default outcome is not success")
+	}
+	for name, event := range map[string]audit.Event{
+		"no action":    {ResourceType: "user"},
+		"no resource":  {Action: "user.login"},
+		"other tenant": {Action: "user.login", ResourceType: "user", TenantID: "acme"},
+	} {
+		if err := audit.Record(b.hal, b.app, event); !errors.Is(err, audit.ErrAudit) {
+			t.Errorf("%s: %v, want ErrAudit", name, err)
+		}
+	}
+}
+
+func TestList_Filters(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	must(t, b.as(b.acme).Create(&Author{ID: 1, Email: "1"}).Error)
+	must(t, b.as(b.hal).Create(&Author{ID: 2, Email: "2"}).Error)
+	must(t, b.as(b.hal).Model(&Author{ID: 2}).Update("name", "x").Error)
+	must(t, b.as(audit.WithActor(b.hal, audit.Actor{ID: "u_2"})).Delete(&Author{ID: 2}).Error)
+	must(t, audit.Record(b.system, b.app, audit.Event{Action: "a.b", ResourceType: "c"}))
+
+	for name, tc := range map[string]struct {
+		ctx    context.Context
+		filter audit.Filter
+		want   []string
+	}{
+		"tenant":         {b.hal, audit.Filter{}, []string{"delete", "update", "create"}},
+		"own tenant":     {b.hal, audit.Filter{TenantID: "hal"}, []string{"delete", "update", "create"}},
+		"other tenant's": {b.acme, audit.Filter{}, []string{"create"}},
+		"resource":       {b.hal, audit.Filter{ResourceType: "authors", ResourceID: "2"}, []string{"delete", "update", "create"}},
+		"foreign key":    {b.hal, audit.Filter{ResourceType: "authors", ResourceID: "1"}, nil},
+		"actor":          {b.hal, audit.Filter{ActorID: "u_2"}, []string{"delete"}},
+		"action":         {b.hal, audit.Filter{Action: "update"}, []string{"update"}},
+		"limit":          {b.hal, audit.Filter{Limit: 1}, []string{"delete"}},
+		"system: one":    {b.system, audit.Filter{TenantID: "acme"}, []string{"create"}},
+		"system: none":   {b.system, audit.Filter{WithoutTenant: true, Action: "a.b"}, []string{"a.b"}},
+		"system: all":    {b.system, audit.Filter{ResourceType: "authors"}, []string{"delete", "update", "create", "create"}},
+	} {
+		page, err := audit.List(tc.ctx, b.app, tc.filter, "")
+		must(t, err)
+		var got []string
+		for _, e := range page.Entries {
+			got = append(got, e.Action)
+		}
+		if !slices.Equal(got, tc.want) {
+			t.Errorf("%s: %v, want %v", name, got, tc.want)
+		}
+	}
+}
+
+func TestList_Refuses(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	for name, tc := range map[string]struct {
+		ctx    context.Context
+		filter audit.Filter
+		cursor string
+		want   error
+	}{
+		"no tenant":         {context.Background(), audit.Filter{}, "", tenancy.ErrNoTenant},
+		"other tenant":      {b.hal, audit.Filter{TenantID: "acme"}, "", tenancy.ErrCrossTenant},
+		"system events":     {b.hal, audit.Filter{WithoutTenant: true}, "", tenancy.ErrCrossTenant},
+		"cursor":            {b.hal, audit.Filter{}, "x", audit.ErrCursor},
+		"cursor of no size": {b.hal, audit.Filter{}, "AAAA", audit.ErrCursor},
+	} {
+		if _, err := audit.List(tc.ctx, b.app, tc.filter, tc.cursor); !errors.Is(err, tc.want) {
+			t.Errorf("%s: %v, want %v", name, err, tc.want)
+		}
+	}
+}
+
+// TestList_Pages reads page by page while entries are added, among them many of one instant.
+func TestList_Pages(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	instant := time.Date(2026, 1, 2, 3, 4, 5, 678_000, time.UTC)
+	hal := "hal"
+	for range 25 {
+		must(t, b.Owner.Create(&models.NewAuditLog{TenantID: &hal, Action: "old", ResourceType: "x", CreatedAt: &instant}).Error)
+	}
+	var seen []string
+	for cursor := ""; ; {
+		page, err := audit.List(b.hal, b.app, audit.Filter{Limit: 4}, cursor)
+		must(t, err)
+		for _, e := range page.Entries {
+			seen = append(seen, e.ID.String())
+		}
+		must(t, audit.Record(b.hal, b.app, audit.Event{Action: "new.entry", ResourceType: "x"}))
+		if cursor = page.Next; cursor == "" {
+			break
+		}
+	}
+	distinct := slices.Compact(slices.Sorted(slices.Values(seen)))
+	if len(seen) != 25 || len(distinct) != 25 {
+		t.Errorf("read %d entries, %d distinct, want 25", len(seen), len(distinct))
+	}
+}
