@@ -67,10 +67,14 @@ func CompileAudited(s *schema.Schema, table Table) (*Audited, error) {
 			a.DeletedAt = name
 		}
 		if treatment != Omit {
-			a.Columns = append(a.Columns, Column{name, treatment, field.AutoUpdateTime > 0, field.DataType == schema.Time})
+			a.Columns = append(a.Columns, Column{name, treatment, field.AutoUpdateTime > 0, isTime(field)})
 		}
 	}
 	return a, nil
+}
+
+func isTime(f *schema.Field) bool {
+	return f.DataType == schema.Time || strings.HasPrefix(strings.ToLower(string(f.DataType)), "timestamp")
 }
 
 func treatmentOf(f *schema.Field) (Treatment, error) {
