@@ -88,6 +88,7 @@ func (p *Plugin) stampValues(stmt *gorm.Statement, values clause.Values) (clause
 	if !table.HasTenant() || s.check() != nil {
 		return values, nil
 	}
+	values = utcValues(ref.Name, values)
 	if s.system != nil {
 		return values, requireTenant(table, values)
 	}
@@ -180,7 +181,7 @@ func (p *Plugin) guardSet(stmt *gorm.Statement, set clause.Set) (clause.Set, err
 		return set, nil
 	}
 	out := make(clause.Set, 0, len(set))
-	for _, a := range set {
+	for _, a := range utcSet(ref.Name, set) {
 		if !strings.EqualFold(plan.Unqualified(a.Column.Name), table.Column) {
 			out = append(out, a)
 			continue
