@@ -1,0 +1,37 @@
+package migrate
+
+import "io/fs"
+
+// LockKey lets a test hold the lock.
+const LockKey = lockKey
+
+// Embedded are the migrations that the package carries.
+var Embedded fs.FS = embedded
+
+// WithFiles makes the migrator use other migrations, below the folder sql.
+func (m *Migrator) WithFiles(files fs.FS) *Migrator {
+	m.files = files
+	return m
+}
+
+// Load returns the versions that files hold, and which of them build an index.
+func Load(files fs.FS) (list []Migration, builds []bool, err error) {
+	sources, err := loadSources(files)
+	for _, s := range sources {
+		list = append(list, s.Migration)
+		builds = append(builds, s.index != nil)
+	}
+	return list, builds, err
+}
+
+// Checksums returns the recorded checksum of each version.
+func Checksums(files fs.FS) (sums []string, err error) {
+	sources, err := loadSources(files)
+	for _, s := range sources {
+		sums = append(sums, s.checksum)
+	}
+	return sums, err
+}
+
+// Jitter and Columns are tested alone.
+var Jitter = jitter

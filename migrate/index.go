@@ -1,0 +1,202 @@
+package migrate
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strings"
+)
+
+// probeTable exists inside one transaction that is always rolled back.
+const probeTable = "courtroll_index_probe"
+
+// tableIndex is an index as the catalogue has it.
+type tableIndex struct {
+	name  string
+	valid bool
+	// definition is the server's text of it without its own and its table's name.
+	definition string
+}
+
+// applyIndexBuild builds an index outside a transaction and records it. Each
+// step may be the last before a crash: the next Up finds an invalid index and
+// replaces it, or finds the finished one and records it.
+func applyIndexBuild(ctx context.Context, conn *sql.Conn, s source) (matched string, err error) {
+	want, err := s.index.serverDefinition(ctx, conn)
+	if err != nil {
+		return "", fmt.Errorf("reading the definition: %w", err)
+	}
+	there, err := s.index.find(ctx, conn, want)
+	if err != nil {
+		return "", err
+	}
+	if there == "" {
+		if err := s.index.build(ctx, conn, s.up, want); err != nil {
+			return "", err
+		}
+	}
+	if there != s.index.index {
+		matched = there
+	}
+	return matched, insertRecord(ctx, conn, s)
+}
+
+// find returns the name of a valid index of the wanted definition, ours before
+// another's, and removes an invalid one of our name. With the lock held, nobody
+// can be building that one: its builder's session died or was interrupted.
+func (b *indexBuild) find(ctx context.Context, conn *sql.Conn, want string) (string, error) {
+	indexes, err := readIndexes(ctx, conn, b.table)
+	if err != nil {
+		return "", err
+	}
+	found := ""
+	for _, i := range indexes {
+		switch {
+		case i.name == b.index && !i.valid:
+			err = b.drop(ctx, conn)
+		case i.name == b.index && i.definition == want:
+			return i.name, nil
+		case i.name == b.index:
+			err = fmt.Errorf("index %q: %w", b.index, ErrIndexDiffers)
+		case i.valid && i.definition == want && found == "":
+			found = i.name
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+	return found, nil
+}
+
+func (b *indexBuild) drop(ctx context.Context, conn *sql.Conn) error {
+	if _, err := conn.ExecContext(ctx, `DROP INDEX CONCURRENTLY IF EXISTS `+b.index); err != nil {
+		return fmt.Errorf("dropping the invalid index %q: %w", b.index, err)
+	}
+	return nil
+}
+
+// build runs the statement, and looks at what it left: IF NOT EXISTS also
+// passes in silence over another relation of that name.
+func (b *indexBuild) build(ctx context.Context, conn *sql.Conn, statement, want string) error {
+	err := withoutTimeouts(ctx, conn, func() error {
+		_, err := conn.ExecContext(ctx, statement)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	indexes, err := readIndexes(ctx, conn, b.table)
+	if err != nil {
+		return err
+	}
+	for _, i := range indexes {
+		if i.name == b.index && i.valid && i.definition == want {
+			return nil
+		}
+	}
+	return fmt.Errorf("index %q: %w", b.index, ErrIndexDiffers)
+}
+
+// serverDefinition asks the server how it would write the index down: it is
+// built on an empty table of the same columns, in a transaction that never
+// commits.
+func (b *indexBuild) serverDefinition(ctx context.Context, conn *sql.Conn) (string, error) {
+	tx, err := conn.BeginTx(ctx, nil)
+	if err != nil {
+		return "", err
+	}
+	defer tx.Rollback()
+	return b.probe(ctx, tx)
+}
+
+func (b *indexBuild) probe(ctx context.Context, tx *sql.Tx) (string, error) {
+	unique := ""
+	if b.unique {
+		unique = "UNIQUE "
+	}
+	for _, statement := range []string{
+		`CREATE TABLE ` + probeTable + ` (LIKE ` + b.table + `)`,
+		`CREATE ` + unique + `INDEX ON ` + probeTable + ` ` + b.definition,
+	} {
+		if _, err := tx.ExecContext(ctx, statement); err != nil {
+			return "", err
+		}
+	}
+	indexes, err := readIndexes(ctx, tx, probeTable)
+	if err != nil {
+		return "", err
+	}
+	return indexes[0].definition, nil
+}
+
+// readIndexes lists a table's indexes in the order they were made.
+func readIndexes(ctx context.Context, s session, table string) ([]tableIndex, error) {
+	rows, err := s.QueryContext(ctx, `
+		SELECT c.relname::text, i.indisvalid AND i.indisready,
+			replace(pg_get_indexdef(c.oid), format('INDEX %I ON %I.%I ', c.relname, tn.nspname, t.relname), 'INDEX ON ')
+		FROM pg_catalog.pg_index i
+		JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+		JOIN pg_catalog.pg_class t ON t.oid = i.indrelid
+		JOIN pg_catalog.pg_namespace tn ON tn.oid = t.relnamespace
+		WHERE i.indrelid = to_regclass(quote_ident($1))
+		ORDER BY c.oid`, table)
+	if err != nil {
+		return nil, fmt.Errorf("reading indexes of %q: %w", table, err)
+	}
+	defer rows.Close()
+	var list []tableIndex
+	for rows.Next() {
+		var i tableIndex
+		if err := rows.Scan(&i.name, &i.valid, &i.definition); err != nil {
+			return nil, fmt.Errorf("reading indexes of %q: %w", table, err)
+		}
+		list = append(list, i)
+	}
+	return list, rows.Err()
+}
+
+// withoutTimeouts lifts limits that the role, the database or the DSN sets for
+// everyone: they would end every build of a large table's index, however often
+// it is repeated. A build holds up no writer, so it may take its time; ctx
+// limits it. If the way back fails, the connection is broken and its settings
+// are gone with it.
+func withoutTimeouts(ctx context.Context, conn *sql.Conn, fn func() error) error {
+	limits, err := readTimeouts(ctx, conn)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		for name, value := range limits {
+			_ = setTimeout(context.WithoutCancel(ctx), conn, name, value)
+		}
+	}()
+	for name := range limits {
+		if err := setTimeout(ctx, conn, name, "0"); err != nil {
+			return err
+		}
+	}
+	return fn()
+}
+
+// readTimeouts returns the limits that are set, in milliseconds. The third is
+// known to PostgreSQL 17 and newer.
+func readTimeouts(ctx context.Context, conn *sql.Conn) (map[string]string, error) {
+	list, err := queryStrings(ctx, conn, `SELECT name || '=' || setting FROM pg_catalog.pg_settings
+		WHERE name IN ('statement_timeout', 'lock_timeout', 'transaction_timeout') AND setting <> '0'`)
+	if err != nil {
+		return nil, err
+	}
+	limits := map[string]string{}
+	for _, line := range list {
+		name, value, _ := strings.Cut(line, "=")
+		limits[name] = value
+	}
+	return limits, nil
+}
+
+func setTimeout(ctx context.Context, conn *sql.Conn, name, value string) error {
+	if _, err := conn.ExecContext(ctx, `SELECT set_config($1, $2, false)`, name, value); err != nil {
+		return fmt.Errorf("setting %s: %w", name, err)
+	}
+	return nil
+}

@@ -1,0 +1,104 @@
+package migrate
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+)
+
+// lockKey is the advisory lock's key, "courtrol" in ASCII. Advisory locks
+// belong to one database, so the same key serves every one of a server.
+const lockKey int64 = 0x636f757274726f6c
+
+const (
+	lockPollMin    = 20 * time.Millisecond
+	lockPollMax    = time.Second
+	releaseTimeout = 5 * time.Second
+)
+
+// withLock runs fn while its connection holds the migration lock. Everything
+// that fn does must run on that connection: a pool of one has no other.
+//
+// The lock belongs to the server's session. If this process dies, or the
+// connection does, the server releases it.
+func withLock(ctx context.Context, pool *sql.DB, cfg Config, fn func(*sql.Conn) error) error {
+	conn, err := pool.Conn(ctx)
+	if err != nil {
+		return fmt.Errorf("migrate: connecting: %w", err)
+	}
+	defer conn.Close()
+	if err := acquire(ctx, conn, cfg); err != nil {
+		discard(conn)
+		return err
+	}
+	defer release(ctx, conn)
+	return fn(conn)
+}
+
+// acquire polls for the lock. It never waits inside the server: a session that
+// blocks in pg_advisory_lock keeps its snapshot, CREATE INDEX CONCURRENTLY in
+// the session that holds the lock waits for that snapshot to end, and neither
+// ever goes on.
+func acquire(ctx context.Context, conn *sql.Conn, cfg Config) error {
+	begin := time.Now()
+	for pause := lockPollMin; ; pause = min(2*pause, lockPollMax) {
+		got, err := tryLock(ctx, conn)
+		if got || err != nil {
+			return err
+		}
+		waited := time.Since(begin)
+		if waited >= cfg.LockTimeout {
+			return fmt.Errorf("%w: waited %s", ErrLocked, waited.Round(time.Millisecond))
+		}
+		cfg.Logger.DebugContext(ctx, "waiting for the migration lock", slog.Duration("waited", waited))
+		if err := sleep(ctx, min(jitter(pause), cfg.LockTimeout-waited)); err != nil {
+			return err
+		}
+	}
+}
+
+func tryLock(ctx context.Context, conn *sql.Conn) (got bool, err error) {
+	err = conn.QueryRowContext(ctx, `SELECT pg_try_advisory_lock($1)`, lockKey).Scan(&got)
+	if err != nil {
+		return false, fmt.Errorf("migrate: taking the lock: %w", err)
+	}
+	return got, nil
+}
+
+// release gives the lock back though ctx may have ended. A connection that
+// cannot say so is closed instead of returned, for the pool would hand it to
+// somebody with the lock still on it.
+func release(ctx context.Context, conn *sql.Conn) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
+	defer cancel()
+	var released bool
+	err := conn.QueryRowContext(ctx, `SELECT pg_advisory_unlock($1)`, lockKey).Scan(&released)
+	if err != nil || !released {
+		discard(conn)
+	}
+}
+
+// discard makes the pool close the connection.
+func discard(conn *sql.Conn) {
+	_ = conn.Raw(func(any) error { return driver.ErrBadConn })
+}
+
+// jitter spreads d over its half to its one and a half.
+func jitter(d time.Duration) time.Duration {
+	return d/2 + rand.N(d)
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("migrate: waiting for the lock: %w", ctx.Err())
+	}
+}
