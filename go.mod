@@ -13,6 +13,7 @@ require (
 	golang.org/x/sys v0.46.0
 	gorm.io/datatypes v1.2.7
 	gorm.io/driver/postgres v1.6.3
+	gorm.io/gorm v1.31.2
 )
 
 require (
@@ -56,5 +57,4 @@ require (
 	golang.org/x/text v0.41.0 // indirect
 	gopkg.in/yaml.v2 v2.4.0 // indirect
 	gorm.io/driver/mysql v1.5.6 // indirect
-	gorm.io/gorm v1.31.2 // indirect
 )

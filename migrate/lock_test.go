@@ -34,7 +34,8 @@ func startUps(ctx context.Context, db *gorm.DB, n int) ([]migrate.Migration, err
 	return applied, errors.Join(failures...)
 }
 
-// child is the part of a second process in the test of many instances.
+// child is an instance in a process of its own. It writes what it applied, and
+// nothing else.
 func child(dsn string) int {
 	db, err := gorm.Open(postgres.Open(dsn), &gorm.Config{})
 	if err != nil {
@@ -62,12 +63,14 @@ func exitCode(err error) int {
 func runChild(ctx context.Context, dsn string) (applied []migrate.Migration, err error) {
 	command := exec.CommandContext(ctx, os.Args[0])
 	command.Env = append(os.Environ(), childVariable+"="+dsn)
-	command.Stderr = os.Stderr
-	out, err := command.Output()
-	if err != nil {
-		return nil, fmt.Errorf("running a second process: %w", err)
+	out, err := command.CombinedOutput()
+	if err == nil {
+		err = json.Unmarshal(out, &applied)
 	}
-	return applied, json.Unmarshal(out, &applied)
+	if err != nil {
+		return nil, fmt.Errorf("running a second process: %w: %s", err, out)
+	}
+	return applied, nil
 }
 
 // Ten goroutines and two further processes start at once on a database whose

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"gorm.io/gorm"
 
 	"github.com/courtroll/courtroll/migrate"
 )
@@ -96,21 +97,37 @@ func TestUpErrorInTheMiddle(t *testing.T) {
 	}
 }
 
-// A role that may not create anything gets an UpError too, with nothing in it.
+// Where a table cannot be created, none is.
 func TestUpErrorOnTables(t *testing.T) {
 	t.Parallel()
-	b := setup(t)
-	_, err := migrate.New(b.App, migrate.Config{}).Up(t.Context())
-	var got *migrate.UpError
-	if !errors.As(err, &got) {
-		t.Fatalf("got %v, want an UpError", err)
+	fails := func(t *testing.T, b *bundle, db *gorm.DB) {
+		t.Helper()
+		before := b.catalogue(t)
+		_, err := migrate.New(db, migrate.Config{}).Up(t.Context())
+		var got *migrate.UpError
+		if !errors.As(err, &got) {
+			t.Fatalf("got %v, want an UpError", err)
+		}
+		if diff := cmp.Diff(migrate.UpError{Err: got.Err}, *got, cmpopts.EquateErrors()); diff != "" {
+			t.Error(diff)
+		}
+		if diff := cmp.Diff(before, b.catalogue(t)); diff != "" {
+			t.Errorf("something was made: %s", diff)
+		}
 	}
-	if diff := cmp.Diff(migrate.UpError{Err: got.Err}, *got, cmpopts.EquateErrors()); diff != "" {
-		t.Error(diff)
-	}
-	if got := b.catalogue(t); got != "" {
-		t.Errorf("something was made:\n%s", got)
-	}
+
+	t.Run("by a role that may not", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t)
+		fails(t, b, b.App)
+	})
+
+	t.Run("since a type has the second one's name", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t)
+		b.exec(t, `CREATE TYPE audit_logs AS ENUM ('a')`)
+		fails(t, b, b.owner)
+	})
 }
 
 func TestStatus(t *testing.T) {

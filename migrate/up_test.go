@@ -103,6 +103,16 @@ func TestUpLogs(t *testing.T) {
 		}
 	})
 
+	t.Run("nothing to the process's output", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t)
+		// The child writes JSON there, and this fails to read anything else.
+		applied, err := runChild(t.Context(), b.OwnerDSN)
+		if err != nil || len(applied) == 0 {
+			t.Errorf("got %v, %v", applied, err)
+		}
+	})
+
 	t.Run("tables and versions to the logger", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t)

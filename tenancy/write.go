@@ -2,6 +2,7 @@ package tenancy
 
 import (
 	"errors"
+	"fmt"
 	"reflect"
 	"strings"
 
@@ -230,7 +231,7 @@ func immutable(table plan.Table, value any, s scope) error {
 	case s.system != nil && match == plan.Absent:
 		return refuse(table.Name, ErrTenantImmutable)
 	case s.system == nil && match == plan.Foreign:
-		return refuse(table.Name, errors.Join(ErrTenantImmutable, ErrCrossTenant))
+		return refuse(table.Name, fmt.Errorf("%w; %w", ErrTenantImmutable, ErrCrossTenant))
 	}
 	return nil
 }

@@ -1,0 +1,4 @@
+package demo
+
+// LoginDSN is exported to the tests.
+var LoginDSN = loginDSN
