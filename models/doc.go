@@ -2,10 +2,9 @@
 // its Go code and its SQL share.
 //
 // Each table has two types. [Tenant] and [AuditLog] are rows: what they hold
-// is what the table holds, a nullable column is a pointer, and writing one
-// writes every column as it stands. [NewTenant] and [NewAuditLog] are what a
-// caller inserts: every column that has a default may be left nil, and the
-// database fills it.
+// is what the table holds, and a nullable column is a pointer. [NewTenant] and
+// [NewAuditLog] are what a caller inserts: every column that has a default may
+// be left nil, and the database fills it.
 //
 // The columns, their order, types, nullability and defaults are a contract:
 // another program, in any language, may own or share the two tables.

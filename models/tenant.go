@@ -4,9 +4,10 @@ import "time"
 
 // Tenant is a row of the tenants table.
 //
-// Its timestamps are written in UTC. A zero IsActive is stored as it stands,
-// so a Tenant that was not filled in is inactive; [NewTenant] is the type to
-// insert when the defaults are wanted.
+// Its timestamps are in UTC. A false IsActive is stored as it stands, so a
+// Tenant that was not filled in is inactive, while an empty Plan and a zero
+// time take their defaults; [NewTenant] is the type to insert when all
+// defaults are wanted.
 type Tenant struct {
 	// ID is the tenant's key, as [NewTenant.ID] was given.
 	ID string `gorm:"column:id;type:text;primaryKey"`

@@ -11,8 +11,9 @@ import (
 // sentSQL records what a handle sends, BEGIN and COMMIT included.
 type sentSQL struct {
 	gorm.ConnPool
-	mu  sync.Mutex
-	log []string
+	mu   sync.Mutex
+	log  []string
+	args []any // of the last query
 }
 
 // recordSQL puts a recorder between the handle and its pool.
@@ -44,6 +45,7 @@ func (s *sentSQL) ExecContext(ctx context.Context, query string, args ...any) (s
 
 func (s *sentSQL) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
 	s.add(query)
+	s.args = args
 	return s.ConnPool.QueryContext(ctx, query, args...)
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -138,5 +139,41 @@ func TestList_Pages(t *testing.T) {
 	distinct := slices.Compact(slices.Sorted(slices.Values(seen)))
 	if len(seen) != 25 || len(distinct) != 25 {
 		t.Errorf("read %d entries, %d distinct, want 25", len(seen), len(distinct))
+	}
+}
+
+// TestList_UsesIndexes explains the very statements that List sends, on a trail
+// of many tenants.
+func TestList_UsesIndexes(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	must(t, b.Owner.Exec(`INSERT INTO audit_logs (id, actor_id, tenant_id, action, resource_type, resource_id, created_at)
+		SELECT courtroll_uuidv7(), 'u_' || i % 997, nullif('t' || (i % 50), 't0'), 'update', 'pages', (i % 2000)::text, now() - i * interval '1 second'
+		FROM generate_series(1, 60000) i`).Error)
+	must(t, b.Owner.Exec("ANALYZE audit_logs").Error)
+	sent := recordSQL(b.app)
+	tenant := tenancy.WithTenant(b.hal, "t7")
+	for name, tc := range map[string]struct {
+		ctx    context.Context
+		filter audit.Filter
+		index  string
+	}{
+		"tenant's newest":   {tenant, audit.Filter{}, "courtroll_audit_logs_tenant"},
+		"resource":          {tenant, audit.Filter{ResourceType: "pages", ResourceID: "7"}, "courtroll_audit_logs_resource"},
+		"actor":             {tenant, audit.Filter{ActorID: "u_7"}, "courtroll_audit_logs_actor"},
+		"system events":     {b.system, audit.Filter{WithoutTenant: true}, "courtroll_audit_logs_system"},
+		"one, from outside": {b.system, audit.Filter{TenantID: "t7"}, "courtroll_audit_logs_tenant"},
+	} {
+		for _, cursor := range []string{"", strings.Repeat("A", 32)} {
+			_, err := audit.List(tc.ctx, b.app, tc.filter, cursor)
+			must(t, err)
+			log := sent.take()
+			var plan []string
+			must(t, b.Owner.Raw("EXPLAIN "+log[len(log)-1], sent.args...).Scan(&plan).Error)
+			text := strings.Join(plan, "\n")
+			if !strings.Contains(text, tc.index) || strings.Contains(text, "Sort") {
+				t.Errorf("%s: not read in the order of %s:\n%s", name, tc.index, text)
+			}
+		}
 	}
 }
