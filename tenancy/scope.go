@@ -183,8 +183,11 @@ func (p *Plugin) fromBuilder(next clause.ClauseBuilder) clause.ClauseBuilder {
 	}
 }
 
+// guardJoin leaves a join that it cannot confine as it is, for the verifier to
+// refuse: the ON of a RIGHT or FULL JOIN does not keep a row of its table out.
 func (p *Plugin) guardJoin(stmt *gorm.Statement, join clause.Join) clause.Join {
-	if join.Expression != nil || len(join.Using) > 0 || join.Table.Raw {
+	confined := join.Type == "" || join.Type == clause.InnerJoin || join.Type == clause.LeftJoin
+	if !confined || join.Expression != nil || len(join.Using) > 0 || join.Table.Raw {
 		return join
 	}
 	if e, ok := p.predicateFor(stmt, join.Table.Name, aliasOf(join.Table)); ok {

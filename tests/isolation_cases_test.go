@@ -142,6 +142,7 @@ var readCases = []isolationCase{
 	find("skip_hooks", func(hal *gorm.DB, _ *seeded) *gorm.DB { return hal.Session(&gorm.Session{SkipHooks: true}) }, "hal page"),
 	find("new_session", func(hal *gorm.DB, _ *seeded) *gorm.DB { return hal.Session(&gorm.Session{NewDB: true}) }, "hal page"),
 	find("prepared", func(hal *gorm.DB, _ *seeded) *gorm.DB { return hal.Session(&gorm.Session{PrepareStmt: true}) }, "hal page"),
+	find("join_of_shared_table", func(hal *gorm.DB, _ *seeded) *gorm.DB { return joined(hal, clause.LeftJoin) }, ""),
 	{name: "preload", titles: []string{"hal page", "hal author", "hal text"}, run: func(hal *gorm.DB, _ *seeded) ([]string, error) {
 		var pages []Page
 		if err := hal.Preload("Author").Preload("Revisions").Find(&pages).Error; err != nil {
@@ -252,6 +253,8 @@ var rawCases = []isolationCase{
 		return nil, hal.Raw("SELECT title FROM pages").Row().Scan(&title)
 	}},
 	refused("raw_join", func(hal *gorm.DB) *gorm.DB { return hal.Joins("JOIN pages x ON true") }),
+	refused("right_join", func(hal *gorm.DB) *gorm.DB { return joined(hal, clause.RightJoin) }),
+	refused("full_join", func(hal *gorm.DB) *gorm.DB { return joined(hal, "FULL") }),
 	refused("raw_select", func(hal *gorm.DB) *gorm.DB { return hal.Select("(SELECT max(title) FROM pages) AS title") }),
 	refused("raw_select_comment", func(hal *gorm.DB) *gorm.DB { return hal.Select("* FROM pages --") }),
 	refused("raw_where_select", func(hal *gorm.DB) *gorm.DB { return hal.Where("EXISTS (SELECT FROM pages)") }),
@@ -275,6 +278,13 @@ var rawCases = []isolationCase{
 		other := hal.Session(&gorm.Session{NewDB: true, Context: tenancy.AsSystem(noTenant, "x")})
 		return nil, hal.Where("id IN (?)", other.Model(&Page{}).Select("id")).Find(&[]Page{}).Error
 	}},
+}
+
+// joined selects from a shared table that is joined to pages.
+func joined(hal *gorm.DB, kind clause.JoinType) *gorm.DB {
+	return hal.Unscoped().Table("countries").Select("pages.title").Clauses(clause.From{Joins: []clause.Join{{
+		Type: kind, Table: clause.Table{Name: "pages"}, ON: clause.Where{Exprs: []clause.Expression{clause.Expr{SQL: "pages.id = 0"}}},
+	}}})
 }
 
 // raw is a case of one hand-written statement.
