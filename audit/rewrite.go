@@ -42,8 +42,7 @@ type change struct {
 	query  string
 	text   *sqllex.Statement
 	op     operation
-	soft   bool // the delete processor made an UPDATE of it
-	target string
+	soft   bool   // the delete processor made an UPDATE of it
 	alias  string // quoted
 	params int    // number of the statement's own arguments
 }

@@ -132,7 +132,7 @@ func (b *bundle) plan(t *testing.T, query, args string) string {
 		if _, err := conn.ExecContext(t.Context(), prepare); err != nil {
 			t.Fatal(err)
 		}
-		defer conn.ExecContext(t.Context(), `RESET plan_cache_mode; DEALLOCATE read`)
+		defer func() { _, _ = conn.ExecContext(t.Context(), `RESET plan_cache_mode; DEALLOCATE read`) }()
 		query = `EXECUTE read (` + args + `)`
 	}
 	rows, err := conn.QueryContext(t.Context(), `EXPLAIN `+query)
@@ -147,6 +147,9 @@ func (b *bundle) plan(t *testing.T, query, args string) string {
 			t.Fatal(err)
 		}
 		plan.WriteString(line + "\n")
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
 	}
 	return plan.String()
 }

@@ -21,8 +21,9 @@
 //
 // # What is not
 //
-// SQL written by hand is refused where it reaches a tenant-owned table; text in
-// functions, views and DO blocks cannot be seen, nor can statements that go to
-// the *sql.DB behind GORM. A foreign key may be pointed at another tenant's
-// row. Database constraints are the walls for these.
+// SQL written by hand is refused where it reaches a tenant-owned table or cannot
+// be read. What a function does that it calls is not seen, nor are statements
+// that go to the *sql.DB behind GORM, and a view that is declared shared shows
+// what it shows. A foreign key may be pointed at another tenant's row. Database
+// constraints are the walls for these.
 package tenancy

@@ -93,7 +93,11 @@ func parseEdits(name string, file io.Reader) ([]edit, error) {
 	decoder := json.NewDecoder(text)
 	for decoder.More() {
 		e := edit{number: len(edits) + 1}
-		if err := e.decode(decoder); err != nil {
+		err := decoder.Decode(&e)
+		if err == nil {
+			err = e.check()
+		}
+		if err != nil {
 			return nil, fmt.Errorf("reading edit %d of %s: %w", e.number, name, err)
 		}
 		edits = append(edits, e)
@@ -117,10 +121,7 @@ func unpacked(file io.Reader) (io.Reader, error) {
 	return gzip.NewReader(buffered)
 }
 
-func (e *edit) decode(decoder *json.Decoder) error {
-	if err := decoder.Decode(e); err != nil {
-		return err
-	}
+func (e edit) check() error {
 	for _, field := range []struct{ name, value string }{{"channel", e.tenant()}, {"page", e.Page}, {"user", e.User}} {
 		if strings.TrimSpace(field.value) == "" {
 			return fmt.Errorf("%s is missing", field.name)

@@ -117,7 +117,7 @@ func TestFailedTestKeepsItsDatabase(t *testing.T) {
 	}
 
 	dayAgo := time.Now().Add(-25 * time.Hour).UTC().Format(time.RFC3339)
-	for _, name := range strings.Fields(remains(t, admin)) {
+	for name := range strings.FieldsSeq(remains(t, admin)) {
 		_ = admin.Exec(`COMMENT ON DATABASE ` + name + ` IS '` + pgtest.KeptMark + dayAgo + `'`) // some are roles
 	}
 	runOn(t, dsn, nothing)

@@ -97,8 +97,8 @@ func treatmentOf(f *schema.Field) (Treatment, error) {
 
 func isSecret(column string) bool {
 	name := strings.ToLower(column)
-	for _, word := range strings.Split(name, "_") {
-		if slices.Contains(secrets, word) {
+	for word := range strings.SplitSeq(name, "_") {
+		if slices.Contains(secrets, strings.TrimRight(word, "0123456789")) {
 			return true
 		}
 	}

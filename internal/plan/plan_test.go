@@ -146,6 +146,7 @@ func TestCompileAudited(t *testing.T) {
 		Name         string
 		PasswordHash string
 		APIKey       string
+		Token2       string
 		Spinning     bool
 		ResetToken   string `audit:"keep"`
 		Note         string `audit:"redact"`
@@ -162,7 +163,7 @@ func TestCompileAudited(t *testing.T) {
 		got[c.Name] = c.Treatment
 	}
 	want := map[string]plan.Treatment{
-		"id": plan.Keep, "name": plan.Keep, "password_hash": plan.Redact, "api_key": plan.Redact, "spinning": plan.Keep,
+		"id": plan.Keep, "name": plan.Keep, "password_hash": plan.Redact, "api_key": plan.Redact, "token2": plan.Redact, "spinning": plan.Keep,
 		"reset_token": plan.Keep, "note": plan.Redact, "deleted_at": plan.Keep,
 	}
 	if !reflect.DeepEqual(got, want) || a.DeletedAt != "deleted_at" {

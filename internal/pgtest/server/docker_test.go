@@ -69,7 +69,7 @@ func TestDocker(t *testing.T) {
 	client := needDocker(t)
 	s, err := server.Start(t.Context(), inDocker())
 	noError(t, err)
-	defer s.Stop()
+	defer func() { noError(t, s.Stop()) }()
 	wantText(t, s.Description(), "PostgreSQL ", " in a container of ")
 	if got := mustQuery(t, s.DSN, `SELECT concat_ws(' ', current_setting('fsync'), current_setting('synchronous_commit'),
 		current_setting('full_page_writes'), current_setting('TimeZone'), (current_setting('max_connections')::int >= 200)::text)`); got != "off off off UTC true" {
@@ -141,7 +141,9 @@ func makeExitingImage(t *testing.T, client *docker.Client, name string) {
 	t.Helper()
 	c, err := client.CreateContainer(docker.CreateContainerOptions{Config: &docker.Config{Image: image()}})
 	noError(t, err)
-	defer client.RemoveContainer(docker.RemoveContainerOptions{ID: c.ID, Force: true, RemoveVolumes: true})
+	defer func() {
+		noError(t, client.RemoveContainer(docker.RemoveContainerOptions{ID: c.ID, Force: true, RemoveVolumes: true}))
+	}()
 	repository, tag := docker.ParseRepositoryTag(name)
 	_, err = client.CommitContainer(docker.CommitContainerOptions{
 		Container: c.ID, Repository: repository, Tag: tag,

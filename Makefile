@@ -1,0 +1,46 @@
+# The targets below are all that CI runs. The tests find or start a PostgreSQL
+# server by themselves: see "Tests" in README.md.
+
+GO         ?= go
+ITERATIONS ?= 1
+BENCHTIME  ?= 1s
+FUZZTIME   ?= 20s
+
+GOLANGCI_LINT = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+SHIPPED       = ./models,./tenancy,./audit,./migrate,./internal/...
+
+.DEFAULT_GOAL := help
+.PHONY: help test race lint fmt bench demo cover fuzz
+
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+test: ## Run the tests
+	$(GO) test ./...
+
+race: ## Run the tests with the race detector
+	$(GO) test -race ./...
+
+lint: ## Check formatting, go.mod and the rules of .golangci.yml
+	$(GO) mod tidy -diff
+	$(GO) run $(GOLANGCI_LINT) run ./...
+
+fmt: ## Format the code
+	$(GO) run $(GOLANGCI_LINT) fmt ./...
+
+bench: ## Run the benchmarks ITERATIONS times, each for BENCHTIME (1x: once)
+	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) -count $(ITERATIONS) ./tests
+
+demo: ## Replay real edits through the library and show the trail
+	$(GO) run ./examples/quickstart
+
+cover: ## Write the tests' coverage of the packages to cover.out and print it
+	$(GO) test -coverpkg=$(SHIPPED) -coverprofile=cover.out ./...
+	$(GO) tool cover -func=cover.out | tail -n 1
+
+fuzz: ## Run each fuzz test for FUZZTIME
+	@set -e; for package in $$($(GO) list ./...); do \
+		for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$package; \
+		done; \
+	done
