@@ -185,6 +185,12 @@ var upsertCases = []isolationCase{
 			Where: clause.Where{Exprs: []clause.Expression{clause.Or(clause.Expr{SQL: "1=1"}, clause.Expr{SQL: "2=2"})}},
 		}).Create(&Page{ID: acme.page.ID})
 	}),
+	fails("on_conflict_unbalanced_where", tenancy.ErrOpaqueSQL, func(hal *gorm.DB, acme *seeded) *gorm.DB {
+		return hal.Clauses(clause.OnConflict{
+			Columns: []clause.Column{{Name: "id"}}, DoUpdates: clause.Assignments(map[string]any{"title": "stolen"}),
+			Where: clause.Where{Exprs: []clause.Expression{clause.Expr{SQL: "1=1) ELSE true END\tOR\tCASE WHEN 1=0 THEN (true"}}},
+		}).Create(&Page{ID: acme.page.ID})
+	}),
 	fails("on_conflict_moves_row", tenancy.ErrTenantImmutable, func(hal *gorm.DB, acme *seeded) *gorm.DB {
 		return hal.Clauses(clause.OnConflict{
 			Columns: []clause.Column{{Name: "id"}}, DoUpdates: clause.Assignments(map[string]any{"tenant_id": "acme"}),

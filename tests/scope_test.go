@@ -86,6 +86,19 @@ func TestBlankReason_SendsNothing(t *testing.T) {
 	}
 }
 
+// TestForeignTenant_SendsNothing: what names another tenant is refused before a transaction begins.
+func TestForeignTenant_SendsNothing(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	sent := recordSQL(b.app)
+	if err := b.as(b.hal).Create(&[]Author{{ID: 1}, {ID: 2, TenantID: "acme"}}).Error; !errors.Is(err, tenancy.ErrCrossTenant) {
+		t.Errorf("error %v, want ErrCrossTenant", err)
+	}
+	if log := sent.take(); len(log) > 0 {
+		t.Errorf("sent %q", log)
+	}
+}
+
 func TestUnclassified_SendsNothing(t *testing.T) {
 	t.Parallel()
 	type Mystery struct{ ID int64 }
