@@ -26,7 +26,7 @@ func (p *Plugin) open(db *gorm.DB) {
 		return
 	}
 	pool := stmtpool.Open(db)
-	check := verifier{plugin: p, scope: scopeOf(db.Statement.Context), pool: pool}
+	check := verifier{plugin: p, scope: scopeOf(db.Statement.Context)}
 	pool.Verify = append(pool.Verify, check.verify)
 }
 

@@ -9,7 +9,6 @@ import (
 
 	"github.com/courtroll/courtroll/internal/plan"
 	"github.com/courtroll/courtroll/internal/sqllex"
-	"github.com/courtroll/courtroll/internal/stmtpool"
 )
 
 // verifier checks the final text of one statement: every mention of a
@@ -18,7 +17,6 @@ import (
 type verifier struct {
 	plugin *Plugin
 	scope  scope
-	pool   *stmtpool.Pool
 }
 
 // readable holds the statements whose text tells which rows they reach.
@@ -34,23 +32,16 @@ var ddl = map[string]bool{
 	"reindex": true, "cluster": true, "vacuum": true, "analyze": true, "refresh": true, "import": true, "reassign": true,
 }
 
-// opaqueCall holds the functions that run SQL given as text, or that would
-// change the settings which row-level security reads.
-var opaqueCall = map[string]bool{
-	"set_config": true, "query_to_xml": true, "query_to_xmlschema": true, "query_to_xml_and_xmlschema": true,
-	"table_to_xml": true, "table_to_xml_and_xmlschema": true, "schema_to_xml": true, "database_to_xml": true,
-	"cursor_to_xml": true, "dblink": true, "dblink_exec": true, "dblink_open": true, "dblink_send_query": true,
-	"ts_stat": true, "ts_rewrite": true,
+// isOpaqueCall reports whether a function runs SQL given as text, or changes
+// the settings which row-level security reads.
+func isOpaqueCall(name string) bool {
+	return name == "set_config" || name == "ts_stat" || name == "ts_rewrite" ||
+		strings.Contains(name, "_to_xml") || strings.HasPrefix(name, "dblink")
 }
 
 func (v verifier) verify(query string, args []any) error {
-	for _, arg := range args {
-		if r, ok := arg.(refusal); ok {
-			return r.err
-		}
-	}
-	if isMigrator(args) {
-		return &StatementError{Err: ErrMigrateHandle}
+	if err := checkArgs(args); err != nil {
+		return err
 	}
 	s, err := sqllex.Analyze(query)
 	if err == nil && ddl[s.Verb] {
@@ -67,24 +58,31 @@ func (v verifier) verify(query string, args []any) error {
 	}
 	used := map[int]bool{}
 	for i, ref := range s.Refs {
-		if i == 0 && s.Verb == "insert" && v.pool.Stamped == ref.Name {
-			continue
+		check := v.checkRef
+		if i == 0 && ref.Depth == 0 && s.Verb == "insert" {
+			check = v.checkInsert
 		}
-		if err := v.checkRef(s, ref, args, used); err != nil {
+		if err := check(s, ref, args, used); err != nil {
 			return refuse(ref.Name, err)
 		}
 	}
 	return nil
 }
 
-// isMigrator reports whether the statement comes from GORM's migrator, which
-// alone puts a query mode before the arguments of its look at a table.
-func isMigrator(args []any) bool {
-	if len(args) == 0 {
-		return false
+// checkArgs finds the errors that builders left among the arguments, and
+// refuses those by which pgx would change the text once more.
+func checkArgs(args []any) error {
+	for _, arg := range args {
+		switch arg := arg.(type) {
+		case refusal:
+			return arg.err
+		case pgx.QueryExecMode: // GORM's migrator alone looks at a table with one
+			return &StatementError{Err: ErrMigrateHandle}
+		case pgx.QueryRewriter, pgx.QueryResultFormats, pgx.QueryResultFormatsByOID:
+			return &StatementError{Err: ErrOpaqueSQL}
+		}
 	}
-	_, ok := args[0].(pgx.QueryExecMode)
-	return ok
+	return nil
 }
 
 func checkVerb(s *sqllex.Statement) error {
@@ -92,7 +90,7 @@ func checkVerb(s *sqllex.Statement) error {
 		return ErrOpaqueSQL
 	}
 	for i, t := range s.Tokens[:max(0, len(s.Tokens)-1)] {
-		if t.IsName() && opaqueCall[t.Text] && s.Tokens[i+1].IsSymbol('(') {
+		if t.IsName() && isOpaqueCall(t.Text) && s.Tokens[i+1].IsSymbol('(') {
 			return ErrOpaqueSQL
 		}
 	}
@@ -102,20 +100,33 @@ func checkVerb(s *sqllex.Statement) error {
 func (v verifier) checkRef(s *sqllex.Statement, ref sqllex.Ref, args []any, used map[int]bool) error {
 	table, known := v.plugin.registry.Lookup(ref.Name)
 	switch {
-	case table.Class == plan.Shared, !known && isCatalog(ref), !known && s.HasCTE(ref.Name):
+	case table.Class == plan.Shared, !known && s.IsCTE(ref):
+		return nil
+	case !known && isCatalog(ref):
+		if ref.Write {
+			return ErrOpaqueSQL
+		}
 		return nil
 	case v.scope.check() != nil:
 		return v.scope.check()
 	case table.Class == plan.Unclassified:
 		return ErrUnclassified
 	}
-	return v.checkPredicate(s.Tokens, table, ref, args, used)
+	if err := v.checkPredicate(s.Tokens, table, ref, args, used); err != nil {
+		return err
+	}
+	if ref.Write && ref.Depth == 0 && s.Verb == "update" {
+		return checkSet(s.Tokens, table)
+	}
+	return nil
 }
 
-// samples holds the catalogue's tables with values out of other tables' columns.
+// samples holds the catalogue's tables with values of other tables or texts of
+// other sessions.
 var samples = map[string]bool{
 	"pg_stats": true, "pg_stats_ext": true, "pg_stats_ext_exprs": true, "pg_statistic": true, "pg_statistic_ext_data": true,
-	"pg_largeobject": true,
+	"pg_largeobject": true, "pg_sequences": true, "pg_stat_activity": true, "pg_stat_statements": true,
+	"pg_prepared_statements": true, "pg_cursors": true,
 }
 
 // isCatalog reports whether the name is one of PostgreSQL's own tables that
@@ -126,17 +137,19 @@ func isCatalog(ref sqllex.Ref) bool {
 }
 
 // checkPredicate looks for our predicate after the table's name, in the same
-// parentheses. Each predicate covers one mention: a UNION needs two.
+// query. Each predicate covers one mention: a UNION needs two.
 func (v verifier) checkPredicate(tokens []sqllex.Token, table plan.Table, ref sqllex.Ref, args []any, used map[int]bool) error {
-	for i := ref.Index + 1; i+4 < len(tokens) && tokens[i].Depth >= ref.Depth; i++ {
-		if tokens[i].Depth != ref.Depth || used[i] || !isPredicate(tokens[i:i+5], table.Column, ref.Alias) {
+	for i := ref.Index + 1; i < len(tokens) && tokens[i].Depth >= ref.Depth; i++ {
+		if tokens[i].Depth != ref.Depth || used[i] {
 			continue
 		}
-		value, ours := argument(args, tokens[i+4].Text).(bound)
-		if !ours || !conjunct(tokens, i) {
+		if setOperation[tokens[i].Text] && tokens[i].Kind == sqllex.Word {
+			break
+		}
+		if !isPredicate(tokens, i, table.Column, ref.Alias, args) || !conjunct(tokens, i, args) {
 			continue
 		}
-		if own, err := table.Value(v.scope.tenant); err != nil || own != value.value {
+		if !v.isOwn(table, argument(args, tokens[i+4])) {
 			return ErrCrossTenant
 		}
 		used[i] = true
@@ -145,19 +158,33 @@ func (v verifier) checkPredicate(tokens []sqllex.Token, table plan.Table, ref sq
 	return ErrOpaqueSQL
 }
 
-// isPredicate reports whether the tokens are "alias"."column" = $n.
-func isPredicate(t []sqllex.Token, column, alias string) bool {
-	return t[0].IsName() && t[0].Text == alias && t[1].IsSymbol('.') && t[2].IsName() && t[2].Text == column &&
+// isOwn reports whether the value is the context's tenant as this package binds it.
+func (v verifier) isOwn(table plan.Table, value any) bool {
+	own, err := table.Value(v.scope.tenant)
+	return err == nil && value == bound{own}
+}
+
+// isPredicate reports whether "alias"."column" = $n stands at i, with a value of ours.
+func isPredicate(tokens []sqllex.Token, i int, column, alias string, args []any) bool {
+	if i+4 >= len(tokens) {
+		return false
+	}
+	t := tokens[i : i+5]
+	_, ours := argument(args, t[4]).(bound)
+	return ours && t[0].IsName() && t[0].Text == alias && t[1].IsSymbol('.') && t[2].IsName() && t[2].Text == column &&
 		t[3].IsSymbol('=') && t[4].Kind == sqllex.Param
 }
 
-func argument(args []any, number string) any {
-	n, err := strconv.Atoi(number)
-	if err != nil || n < 1 || n > len(args) {
+// argument returns the argument that a parameter stands for, nil if there is none.
+func argument(args []any, param sqllex.Token) any {
+	n, err := strconv.Atoi(param.Text)
+	if param.Kind != sqllex.Param || err != nil || n < 1 || n > len(args) {
 		return nil
 	}
 	return args[n-1]
 }
+
+var setOperation = map[string]bool{"union": true, "intersect": true, "except": true}
 
 // conditionEnds holds the keywords that end a WHERE or ON condition at their depth.
 var conditionEnds = map[string]bool{
@@ -167,23 +194,35 @@ var conditionEnds = map[string]bool{
 }
 
 // conjunct reports whether the predicate at i begins a condition, or follows
-// another predicate of ours, and has no OR beside it.
-func conjunct(tokens []sqllex.Token, i int) bool {
-	if prev := tokens[i-1]; !prev.Is("where") && !prev.Is("on") && !prev.Is("and") {
+// another predicate of ours, and is joined to what follows by nothing but AND.
+func conjunct(tokens []sqllex.Token, i int, args []any) bool {
+	switch prev := tokens[i-1]; {
+	case prev.Is("where"), prev.Is("on"):
+	case prev.Is("and"):
+		if _, ours := argument(args, tokens[i-2]).(bound); !ours {
+			return false
+		}
+	default:
 		return false
 	}
 	depth := tokens[i].Depth
 	for i += 5; i < len(tokens) && tokens[i].Depth >= depth; i++ {
 		t := tokens[i]
-		if t.Depth != depth || t.Kind != sqllex.Word {
-			continue
-		}
-		if t.Text == "or" {
-			return false
-		}
-		if conditionEnds[t.Text] {
+		switch {
+		case t.Depth > depth, t.IsSymbol('('):
+		case t.Kind == sqllex.Word && conditionEnds[t.Text]:
 			return true
+		case t.IsSymbol(')'), t.Is("and"):
+		case isPredicateStart(tokens, i, args):
+			i += 4
+		default:
+			return false
 		}
 	}
 	return true
+}
+
+// isPredicateStart reports whether a further predicate of ours stands at i.
+func isPredicateStart(tokens []sqllex.Token, i int, args []any) bool {
+	return i+4 < len(tokens) && isPredicate(tokens, i, tokens[i+2].Text, tokens[i].Text, args)
 }

@@ -10,7 +10,6 @@ import (
 	"gorm.io/gorm/clause"
 
 	"github.com/courtroll/courtroll/internal/plan"
-	"github.com/courtroll/courtroll/internal/stmtpool"
 )
 
 // stampModel writes the tenant into the models to create, so that hooks see it
@@ -97,11 +96,7 @@ func (p *Plugin) stampValues(stmt *gorm.Statement, values clause.Values) (clause
 	if err != nil {
 		return values, refuse(table.Name, err)
 	}
-	stamped, err := withTenant(table, values, s.tenant, bound{own})
-	if pool := stmtpool.Of(stmt); pool != nil && err == nil {
-		pool.Stamped = ref.Name
-	}
-	return stamped, err
+	return withTenant(table, values, s.tenant, bound{own})
 }
 
 // requireTenant is the rule of the system scope: a tenant-owned row names its tenant.

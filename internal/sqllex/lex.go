@@ -148,10 +148,35 @@ func (s *scanner) quoted(quote byte, kind Kind, escapes bool) error {
 		default:
 			s.pos++
 			s.add(kind, s.unquote(kind, start, doubled), start)
+			if escapes && s.continued() {
+				return ErrUnreadable
+			}
 			return nil
 		}
 	}
 	return ErrUnterminated
+}
+
+// continued reports whether another quotation follows after nothing but white
+// space and comments: after a newline it would go on with the first one, and an
+// escape string would go on reading backslashes.
+func (s *scanner) continued() bool {
+	ahead := scanner{sql: s.sql, pos: s.pos}
+	for ahead.pos < len(ahead.sql) {
+		switch {
+		case isSpace(ahead.sql[ahead.pos]):
+			ahead.pos++
+		case ahead.at("--"):
+			ahead.skipLine()
+		case ahead.at("/*"):
+			if ahead.skipBlock() != nil {
+				return true
+			}
+		default:
+			return ahead.at("'")
+		}
+	}
+	return false
 }
 
 func (s *scanner) unquote(kind Kind, start int, doubled bool) string {

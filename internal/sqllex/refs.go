@@ -15,11 +15,17 @@ type Statement struct {
 	Tokens []Token
 	Verb   string // first keyword, in lower case; empty for an empty text
 	Refs   []Ref
-	ctes   map[string]bool
+	ctes   map[string]span
 }
 
-// HasCTE reports whether the statement defines a common table expression of that name.
-func (s *Statement) HasCTE(name string) bool { return s.ctes[name] }
+// span is where a name is defined: after the token from, before the token to.
+type span struct{ from, to int }
+
+// IsCTE reports whether ref means a common table expression that stands before it.
+func (s *Statement) IsCTE(ref Ref) bool {
+	defined, ok := s.ctes[ref.Name]
+	return ok && ref.Schema == "" && ref.Index > defined.from && ref.Index < defined.to
+}
 
 // Analyze finds the tables that one statement names. Text of several
 // statements is [ErrUnreadable].
@@ -32,9 +38,7 @@ func Analyze(sql string) (*Statement, error) {
 		tokens = tokens[:len(tokens)-1]
 	}
 	a := analyzer{Statement: Statement{Tokens: tokens}, lists: make([]bool, 8)}
-	if len(tokens) > 0 && tokens[0].Kind == Word {
-		a.Verb = tokens[0].Text
-	}
+	a.Verb = a.verb()
 	for i := 0; i < len(tokens); {
 		if tokens[i].IsSymbol(';') {
 			return nil, ErrUnreadable
@@ -42,6 +46,22 @@ func Analyze(sql string) (*Statement, error) {
 		i = a.step(i)
 	}
 	return &a.Statement, nil
+}
+
+// verb returns the statement's first keyword; that of EXPLAIN is the one that it explains.
+func (a *analyzer) verb() string {
+	first := a.at(0)
+	if !first.Is("explain") {
+		return first.Text
+	}
+	for i := 1; i < len(a.Tokens); i++ {
+		switch t := a.Tokens[i]; {
+		case t.Depth > 0, t.Kind == Symbol, t.Is("analyze"), t.Is("analyse"), t.Is("verbose"):
+		default:
+			return t.Text
+		}
+	}
+	return first.Text
 }
 
 // analyzer walks the tokens once. expect is set where a table's name is due,
@@ -88,20 +108,24 @@ func (a *analyzer) keyword(i int) bool {
 	t := a.Tokens[i]
 	switch t.Text {
 	case "from":
-		if a.prev(i).Is("distinct") || a.inSpecialCall(i) {
+		if a.isDistinctFrom(i) || a.inSpecialCall(i) {
 			return true
 		}
 		a.open(t.Depth, true, a.prev(i).Is("delete"))
 	case "join":
 		a.open(t.Depth, a.list(t.Depth), false)
 	case "using":
-		if next := a.at(i + 1); next.IsName() {
+		if !a.isColumnList(i + 1) {
 			a.open(t.Depth, true, false)
 		}
 	case "into":
 		a.open(t.Depth, false, true)
 	case "update":
-		if p := a.prev(i); !p.Is("for") && !p.Is("key") && !p.Is("do") && !p.Is("on") {
+		p := a.prev(i)
+		if p.Is("key") && a.at(i-2).Is("no") {
+			p = a.at(i - 3) // FOR NO KEY UPDATE
+		}
+		if !p.Is("for") && !p.Is("do") && !p.Is("on") {
 			a.open(t.Depth, false, true)
 		}
 	case "table", "truncate", "lock":
@@ -178,34 +202,84 @@ func (a *analyzer) alias(i int, name string) (string, int) {
 }
 
 // readCTEs notes the names that a WITH list defines; the bodies are read in
-// their turn. Any name before AS ( counts: more names than there are only
-// make an unknown table pass for a known one, never a guarded one.
+// their turn. A name holds after its body, under RECURSIVE from the start. What
+// does not look like a list ends it: a name too few only makes for a refusal.
 func (a *analyzer) readCTEs(with int) {
-	depth := a.Tokens[with].Depth
-	for i := with + 1; i < len(a.Tokens) && a.Tokens[i].Depth >= depth; i++ {
-		if a.Tokens[i].Depth != depth || !a.Tokens[i].Is("as") {
-			continue
+	i := with + 1
+	recursive := a.at(i).Is("recursive")
+	if recursive {
+		i++
+	}
+	for a.at(i).IsName() {
+		name := a.at(i).Text
+		if i++; a.at(i).IsSymbol('(') {
+			i = a.closing(i) + 1
 		}
-		if next := a.at(i + 1); !next.IsSymbol('(') && !next.Is("not") && !next.Is("materialized") {
-			continue
+		if !a.at(i).Is("as") {
+			return
 		}
-		a.addCTE(i-1, depth)
+		for i++; a.at(i).Is("not") || a.at(i).Is("materialized"); i++ {
+		}
+		if !a.at(i).IsSymbol('(') {
+			return
+		}
+		end := a.closing(i)
+		if a.ctes == nil {
+			a.ctes = map[string]span{}
+		}
+		defined := span{end, a.levelEnd(with)}
+		if recursive {
+			defined.from = with
+		}
+		a.ctes[name] = defined
+		if i = end + 1; !a.at(i).IsSymbol(',') {
+			return
+		}
+		i++
 	}
 }
 
-// addCTE notes the name that stands at end or before the column list that ends there.
-func (a *analyzer) addCTE(end, depth int) {
-	if a.at(end).IsSymbol(')') {
-		for end--; end > 0 && !(a.at(end).IsSymbol('(') && a.at(end).Depth == depth); end-- {
+// levelEnd returns the index at which the parentheses around token i close.
+func (a *analyzer) levelEnd(i int) int {
+	for j := i + 1; j < len(a.Tokens); j++ {
+		if a.Tokens[j].Depth < a.Tokens[i].Depth {
+			return j
 		}
-		end--
 	}
-	if t := a.at(end); t.IsName() {
-		if a.ctes == nil {
-			a.ctes = map[string]bool{}
+	return len(a.Tokens) + 1
+}
+
+// closing returns the index of the parenthesis that closes the one at open.
+func (a *analyzer) closing(open int) int {
+	for i := open + 1; i < len(a.Tokens); i++ {
+		if t := a.Tokens[i]; t.IsSymbol(')') && t.Depth == a.Tokens[open].Depth {
+			return i
 		}
-		a.ctes[t.Text] = true
 	}
+	return len(a.Tokens)
+}
+
+// isColumnList reports whether a USING is followed by the columns of a join,
+// and not by tables.
+func (a *analyzer) isColumnList(open int) bool {
+	if !a.at(open).IsSymbol('(') {
+		return !a.at(open).IsName()
+	}
+	for i := open + 1; i < a.closing(open); i++ {
+		if odd := (i-open)%2 == 1; odd && !a.at(i).IsName() || !odd && !a.at(i).IsSymbol(',') {
+			return false
+		}
+	}
+	return true
+}
+
+// isDistinctFrom reports whether the FROM at i belongs to IS [NOT] DISTINCT FROM.
+func (a *analyzer) isDistinctFrom(i int) bool {
+	if !a.prev(i).Is("distinct") {
+		return false
+	}
+	before := a.at(i - 2)
+	return before.Is("is") || before.Is("not") && a.at(i-3).Is("is")
 }
 
 // inSpecialCall reports whether token i stands directly in one of the calls
@@ -215,8 +289,9 @@ func (a *analyzer) inSpecialCall(i int) bool {
 	for i--; i > 0 && depth > 0; i-- {
 		if t := a.Tokens[i]; t.IsSymbol('(') && t.Depth == depth-1 {
 			switch p := a.Tokens[i-1]; p.Text {
-			case "extract", "substring", "trim", "overlay", "position":
-				return p.Kind == Word
+			case "extract", "substring", "trim", "overlay":
+				first := a.at(i + 1)
+				return p.Kind == Word && !first.Is("select") && !first.Is("with") && !first.Is("values") && !first.Is("table")
 			}
 			return false
 		}

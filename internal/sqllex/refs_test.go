@@ -43,6 +43,13 @@ func TestAnalyze(t *testing.T) {
 		{`SELECT * FROM pages; `, `pages`},
 		{`SELECT (SELECT secret FROM pages LIMIT 1)`, `pages`},
 		{`TRUNCATE TABLE pages`, `pages!`},
+		{`SELECT a AS distinct FROM pages`, `pages`},
+		{`SELECT a distinct FROM pages WHERE a IS NOT DISTINCT FROM b`, `pages`},
+		{`WITH RECURSIVE r(n) AS (SELECT 1) SEARCH DEPTH FIRST BY n SET key UPDATE pages SET a = 1`, `pages!`},
+		{`SELECT 1 FROM a FOR NO KEY UPDATE`, `a`},
+		{`DELETE FROM a USING (pages CROSS JOIN b) WHERE true`, `a! pages b`},
+		{`INSERT INTO trim (SELECT a FROM pages)`, `trim! pages`},
+		{`EXPLAIN (ANALYZE, VERBOSE) DELETE FROM pages`, `pages!`},
 	} {
 		s, err := sqllex.Analyze(tc.sql)
 		if err != nil {
@@ -77,8 +84,8 @@ func TestAnalyze_CTE(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]bool{"x": true, "y": true, "z": false, "a": false} {
-		if s.HasCTE(name) != want {
-			t.Errorf("HasCTE(%q) = %v", name, !want)
+		if s.IsCTE(sqllex.Ref{Name: name, Index: len(s.Tokens)}) != want {
+			t.Errorf("IsCTE(%q) = %v", name, !want)
 		}
 	}
 }
@@ -95,6 +102,8 @@ func TestAnalyze_Refuses(t *testing.T) {
 		`SELECT (1`:                   sqllex.ErrUnbalanced,
 		`SELECT U&"d\0061ta"`:         sqllex.ErrUnreadable,
 		`SELECT 1; DELETE FROM pages`: sqllex.ErrUnreadable,
+		"SELECT E'a'\n'\\'' , 1 --'":  sqllex.ErrUnreadable,
+		"SELECT E'a' --x\n '\\''":     sqllex.ErrUnreadable,
 		`SELECT $`:                    sqllex.ErrUnreadable,
 	} {
 		if _, err := sqllex.Analyze(sql); !errors.Is(err, want) {

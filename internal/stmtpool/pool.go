@@ -29,8 +29,6 @@ type Pool struct {
 	Verify []func(query string, args []any) error
 	// Rewriter changes the verified text; nil changes nothing.
 	Rewriter Rewriter
-	// Stamped names the table whose inserted values were seen to carry the tenant.
-	Stamped string
 
 	tx   gorm.TxCommitter // began by Begin
 	base gorm.ConnPool    // what tx was begun on
