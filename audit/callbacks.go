@@ -1,6 +1,8 @@
 package audit
 
 import (
+	"strings"
+
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 
@@ -70,15 +72,15 @@ func (p *Plugin) capture(db *gorm.DB, isDelete bool) {
 		return
 	}
 	name := tableOf(db.Statement)
+	pool := stmtpool.Open(db)
 	if name == models.AuditLogsTable {
-		pool := stmtpool.Open(db)
 		pool.Verify = append(pool.Verify, appendOnly)
 		return
 	}
 	if !p.leavesTrail(name) {
+		pool.Verify = append(pool.Verify, p.verifyRaw)
 		return
 	}
-	pool := stmtpool.Open(db)
 	model, err := p.audited(db.Statement.Schema)
 	if err == nil && isUpsert(db.Statement) {
 		// Its locks must last until it has run, also with SkipDefaultTransaction.
@@ -99,13 +101,26 @@ func isUpsert(stmt *gorm.Statement) bool {
 
 func (p *Plugin) close(db *gorm.DB) { stmtpool.Close(db) }
 
-// openOther checks SQL written by hand; what GORM builds for a read writes nothing.
+// openOther checks SQL written by hand.
 func (p *Plugin) openOther(db *gorm.DB) {
-	if db.Error != nil || db.DryRun || db.Statement.SQL.Len() == 0 {
+	if db.Error != nil || db.DryRun {
 		return
 	}
+	verify := p.verifyRaw
+	if db.Statement.SQL.Len() == 0 {
+		verify = p.verifyRead
+	}
 	pool := stmtpool.Open(db)
-	pool.Verify = append(pool.Verify, p.verifyRaw)
+	pool.Verify = append(pool.Verify, verify)
+}
+
+// verifyRead checks what GORM built for a read: it begins with SELECT, and so
+// writes nothing, unless another plugin put a WITH before it.
+func (p *Plugin) verifyRead(query string, args []any) error {
+	if strings.HasPrefix(query, "SELECT ") {
+		return nil
+	}
+	return p.verifyRaw(query, args)
 }
 
 // opaque holds the statements that write what their text does not tell.

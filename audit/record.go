@@ -75,7 +75,8 @@ func insert(ctx context.Context, pool gorm.ConnPool, event Event) error {
 	if err != nil {
 		return err
 	}
-	tenant, err := eventTenant(event, e.tenant)
+	_, system := tenancy.SystemFromContext(ctx)
+	tenant, err := eventTenant(event, e.tenant, system)
 	if err != nil {
 		return err
 	}
@@ -94,14 +95,14 @@ func insert(ctx context.Context, pool gorm.ConnPool, event Event) error {
 	return err
 }
 
-func eventTenant(event Event, own *string) (*string, error) {
-	if own != nil && event.TenantID != "" && event.TenantID != *own {
+func eventTenant(event Event, own *string, system bool) (*string, error) {
+	switch {
+	case system:
+		return orNil(event.TenantID), nil
+	case event.TenantID != "" && (own == nil || event.TenantID != *own):
 		return nil, tenancy.ErrCrossTenant
 	}
-	if own != nil {
-		return own, nil
-	}
-	return orNil(event.TenantID), nil
+	return own, nil
 }
 
 func eventMetadata(event Event, common string) (string, error) {
@@ -158,6 +159,10 @@ func (p *Plugin) recordScope(ctx context.Context, inTransaction bool) error {
 // can be had: not where a transaction holds the only one that the pool may open.
 func (p *Plugin) hasSecondConnection(inTransaction bool) bool {
 	base, ok := p.base.(*sql.DB)
+	if connector, wraps := p.base.(gorm.GetDBConnector); wraps {
+		base, _ = connector.GetDBConn()
+		ok = base != nil
+	}
 	return !ok || !inTransaction || base.Stats().MaxOpenConnections != 1
 }
 

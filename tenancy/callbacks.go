@@ -1,6 +1,8 @@
 package tenancy
 
 import (
+	"slices"
+
 	"gorm.io/gorm"
 
 	"github.com/courtroll/courtroll/internal/hooks"
@@ -27,7 +29,8 @@ func (p *Plugin) open(db *gorm.DB) {
 	}
 	pool := stmtpool.Open(db)
 	check := verifier{plugin: p, scope: scopeOf(db.Statement.Context)}
-	pool.Verify = append(pool.Verify, check.verify)
+	// Whose statement it is comes before what else may be wrong with it.
+	pool.Verify = slices.Insert(pool.Verify, 0, check.verify)
 }
 
 func (p *Plugin) close(db *gorm.DB) {

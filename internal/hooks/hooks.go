@@ -1,6 +1,8 @@
-// Package hooks registers a plugin's callbacks around those of GORM's six
-// processors, and notices what GORM passes over: a callback of the same name
-// replaces the first one in silence, and one without an anchor runs too late.
+// Package hooks puts a plugin's callbacks around those of GORM's six
+// processors. GORM passes over much in silence: a callback of the same name
+// replaces the first one, one without an anchor runs too late, and one that
+// another plugin anchors at the statement runs between it and ours. So what must
+// be next to the statement is wrapped around GORM's own callback.
 package hooks
 
 import (
@@ -14,6 +16,25 @@ type Set struct {
 	Guard func(*gorm.DB) // runs before everything, BEGIN included
 	Open  func(*gorm.DB) // runs right before the statement
 	Close func(*gorm.DB) // runs right after the statement, failed or not, and before COMMIT
+}
+
+// around returns GORM's callback between Open and Close. A panic in it is the
+// statement's error for Close, and goes on.
+func (s Set) around(statement func(*gorm.DB)) func(*gorm.DB) {
+	return func(db *gorm.DB) {
+		s.Open(db)
+		defer func() {
+			panicked := recover()
+			if panicked != nil {
+				_ = db.AddError(fmt.Errorf("panic in a statement: %T", panicked))
+			}
+			s.Close(db)
+			if panicked != nil {
+				panic(panicked)
+			}
+		}()
+		statement(db)
+	}
 }
 
 // Plugin holds a plugin's callbacks on all processors.
@@ -32,60 +53,43 @@ func (p Plugin) Register(db *gorm.DB) error {
 type processor[C any] interface {
 	Get(name string) func(*gorm.DB)
 	Before(name string) C
-	After(name string) C
+	Replace(name string, fn func(*gorm.DB)) error
 }
 
-type callback[C any] interface {
-	Before(name string) C
+type callback interface {
 	Register(name string, fn func(*gorm.DB)) error
 }
 
-func registerAll[C callback[C], P processor[C]](p Plugin, processors ...P) error {
+func registerAll[C callback, P processor[C]](p Plugin, processors ...P) error {
 	for i, r := range []struct {
 		kind string
-		next string // GORM's callback after the statement, where there is one
 		set  Set
 	}{
-		{"create", "gorm:save_after_associations", p.Create},
-		{"query", "gorm:preload", p.Query},
-		{"update", "gorm:save_after_associations", p.Update},
-		{"delete", "gorm:after_delete", p.Delete},
-		{"row", "", p.Row},
-		{"raw", "", p.Raw},
+		{"create", p.Create},
+		{"query", p.Query},
+		{"update", p.Update},
+		{"delete", p.Delete},
+		{"row", p.Row},
+		{"raw", p.Raw},
 	} {
-		if err := register(processors[i], p.Name, r.kind, r.next, r.set); err != nil {
+		if err := register(processors[i], p.Name, r.kind, r.set); err != nil {
 			return fmt.Errorf("registering callbacks of %s: %w", r.kind, err)
 		}
 	}
 	return nil
 }
 
-func register[C callback[C], P processor[C]](p P, plugin, kind, next string, set Set) error {
-	own := "gorm:" + kind
-	if p.Get(own) == nil {
+func register[C callback, P processor[C]](p P, plugin, kind string, set Set) error {
+	guard, own := plugin+":guard_"+kind, "gorm:"+kind
+	statement := p.Get(own)
+	switch {
+	case statement == nil:
 		return fmt.Errorf("GORM's callback %q is missing", own)
+	case p.Get(guard) != nil:
+		return fmt.Errorf("a callback %q is there already", guard)
 	}
-	// An After alone would be appended to the end of the chain, past COMMIT.
-	after := p.After(own)
-	if next != "" {
-		after = after.Before(next)
+	if err := p.Before("*").Register(guard, set.Guard); err != nil {
+		return err
 	}
-	for _, r := range []struct {
-		name  string
-		where C
-		fn    func(*gorm.DB)
-	}{
-		{"guard", p.Before("*"), set.Guard},
-		{"open", p.Before(own), set.Open},
-		{"close", after, set.Close},
-	} {
-		name := plugin + ":" + r.name + "_" + kind
-		if p.Get(name) != nil {
-			return fmt.Errorf("a callback %q is there already", name)
-		}
-		if err := r.where.Register(name, r.fn); err != nil {
-			return err
-		}
-	}
-	return nil
+	return p.Replace(own, set.around(statement))
 }

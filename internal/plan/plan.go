@@ -64,20 +64,22 @@ func (t Table) HasTenant() bool { return t.Class == Owned || t.Class == Trail }
 // Registry knows tables by name. It is safe for concurrent use.
 type Registry struct {
 	column string
-	shared map[string]bool
-	tables sync.Map // name → Table
-	seen   sync.Map // *schema.Schema → true
+	shared map[string]string // name → the schema given with it, empty for any
+	tables sync.Map          // name → Table
+	seen   sync.Map          // *schema.Schema → true
+	mu     sync.Mutex        // held while a schema is learnt
 }
 
 // NewRegistry returns a registry of the models that rules name.
 func NewRegistry(db *gorm.DB, rules Rules) (*Registry, error) {
-	r := &Registry{column: cmp.Or(rules.TenantColumn, models.DefaultTenantColumn), shared: map[string]bool{}}
+	r := &Registry{column: cmp.Or(rules.TenantColumn, models.DefaultTenantColumn), shared: map[string]string{}}
 	for _, model := range rules.Shared {
-		name, err := TableName(db, model)
+		table, err := tableOf(db, model)
 		if err != nil {
 			return nil, err
 		}
-		r.shared[name] = true
+		name := Unqualified(table)
+		r.shared[name] = schemaOf(table)
 		r.tables.Store(name, Table{Name: name, Class: Shared})
 	}
 	for _, model := range append([]any{&models.Tenant{}, &models.AuditLog{}}, rules.Models...) {
@@ -101,14 +103,24 @@ func Parse(db *gorm.DB, model any) (*schema.Schema, error) {
 
 // TableName returns the name of a table, without its schema, that is given as a model or by name.
 func TableName(db *gorm.DB, model any) (string, error) {
+	table, err := tableOf(db, model)
+	return Unqualified(table), err
+}
+
+func tableOf(db *gorm.DB, model any) (string, error) {
 	if name, ok := model.(string); ok {
-		return Unqualified(name), nil
+		return name, nil
 	}
 	s, err := Parse(db, model)
 	if err != nil {
 		return "", err
 	}
-	return Unqualified(s.Table), nil
+	return s.Table, nil
+}
+
+// schemaOf returns the schema of a table's name, empty if it is not qualified.
+func schemaOf(table string) string {
+	return strings.TrimSuffix(table[:len(table)-len(Unqualified(table))], ".")
 }
 
 // Unqualified cuts a schema's name off a table's name.
@@ -126,17 +138,30 @@ func (r *Registry) Lookup(name string) (Table, bool) {
 // Learn classifies a model's table, and those of the models that it refers to.
 // A table that any model makes tenant-owned stays so, whatever others say.
 func (r *Registry) Learn(s *schema.Schema) {
-	if _, seen := r.seen.LoadOrStore(s, true); seen {
+	if _, seen := r.seen.Load(s); seen {
 		return
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.learn(s, map[*schema.Schema]bool{})
+}
+
+// learn marks a schema as seen when its table is stored, not before: whoever
+// finds it seen relies on that.
+func (r *Registry) learn(s *schema.Schema, visited map[*schema.Schema]bool) {
+	if visited[s] {
+		return
+	}
+	visited[s] = true
 	t := r.classify(s)
-	if known, ok := r.Lookup(t.Name); !ok || known.Class == Unclassified {
+	if known, ok := r.Lookup(t.Name); !ok || known.Class == Unclassified || t.Class == Owned {
 		r.tables.Store(t.Name, t)
 	}
+	r.seen.Store(s, true)
 	for _, rel := range relations(s) {
-		r.Learn(rel.FieldSchema)
+		r.learn(rel.FieldSchema, visited)
 		if rel.JoinTable != nil {
-			r.Learn(rel.JoinTable)
+			r.learn(rel.JoinTable, visited)
 		}
 	}
 }
@@ -156,11 +181,19 @@ func (r *Registry) classify(s *schema.Schema) Table {
 		return r.owned(t, s, "id", Owned)
 	case t.Name == models.AuditLogsTable:
 		return r.owned(t, s, models.DefaultTenantColumn, Trail)
-	case r.shared[t.Name]:
+	case r.isShared(s.Table):
 		t.Class = Shared
 		return t
 	}
 	return r.owned(t, s, r.column, Owned)
+}
+
+// isShared compares the schemas too where both are given: a table of the same
+// name in another schema is another table.
+func (r *Registry) isShared(table string) bool {
+	given, ok := r.shared[Unqualified(table)]
+	own := schemaOf(table)
+	return ok && (given == "" || own == "" || given == own)
 }
 
 func (r *Registry) owned(t Table, s *schema.Schema, column string, class Class) Table {
