@@ -1,5 +1,5 @@
-# The targets below are all that CI runs. The tests find or start a PostgreSQL
-# server by themselves: see "Tests" in README.md.
+# CI runs these targets. The tests find or start a PostgreSQL server by
+# themselves: see "Where the server comes from" in README.md.
 
 GO         ?= go
 ITERATIONS ?= 1

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"gorm.io/gorm"
@@ -26,6 +27,7 @@ type capture struct {
 	pool     *stmtpool.Pool
 	model    *plan.Audited
 	isDelete bool
+	text     string // what is sent
 }
 
 // Rewrite implements stmtpool.Rewriter.
@@ -41,6 +43,7 @@ func (c *capture) Rewrite(ctx context.Context, conn gorm.ConnPool, query string,
 	if err != nil {
 		return "", nil, c.fail(err, nil)
 	}
+	c.text = text
 	entry, err := entryOf(ctx)
 	if err != nil {
 		return "", nil, c.fail(ErrAudit, err)
@@ -49,7 +52,7 @@ func (c *capture) Rewrite(ctx context.Context, conn gorm.ConnPool, query string,
 	if change.op == opUpsert {
 		locked, err := c.lock(ctx, conn, change)
 		if err != nil {
-			return "", nil, c.fail(ErrAudit, err)
+			return "", nil, err // as the upsert itself would have failed
 		}
 		all = append(all, locked)
 	}
@@ -103,7 +106,8 @@ func (c *capture) lock(ctx context.Context, conn gorm.ConnPool, change *change) 
 	if len(rows) == 0 {
 		return "[]", nil
 	}
-	query, args := lockQuery(change, columns, rows)
+	tenant, _ := tenancy.FromContext(ctx)
+	query, args := lockQuery(change, columns, rows, tenant)
 	var locked string
 	err := conn.QueryRowContext(ctx, query, args...).Scan(&locked)
 	return locked, err
@@ -151,9 +155,9 @@ func (c *capture) keyOf(columns []string, inserted []clause.Column, row []any) (
 	return key, true
 }
 
-// lockQuery selects the keys of the rows that hold one of the values, in the
-// order of their keys so that two upserts of the same rows do not deadlock.
-func lockQuery(c *change, columns []string, rows [][]any) (string, []any) {
+// lockQuery selects the keys of the tenant's rows that hold one of the values,
+// or of all rows where no tenant is given, in the order of their keys so that two upserts of the same rows do not deadlock.
+func lockQuery(c *change, columns []string, rows [][]any, tenant string) (string, []any) {
 	var args []any
 	param := func(value any) string { args = append(args, value); return parameter(len(args)) }
 	tuples := make([]string, len(rows))
@@ -172,6 +176,9 @@ func lockQuery(c *change, columns []string, rows [][]any) (string, []any) {
 		keys[i], ids[i] = c.column(key), c.column(key)+"::text"
 	}
 	where := "(" + strings.Join(names, ", ") + ") IN (" + strings.Join(tuples, ", ") + ")"
+	if tenant != "" && c.model.Tenant != "" {
+		where += " AND " + c.column(c.model.Tenant) + "::text = " + param(tenant)
+	}
 	return `SELECT coalesce(json_agg(l.id), '[]')::text FROM (SELECT ` + resourceID(ids) + ` AS id FROM ` + c.targetTable() + ` AS ` + c.alias +
 		` WHERE ` + where + ` ORDER BY ` + strings.Join(keys, ", ") + ` FOR NO KEY UPDATE) AS l`, args
 }
@@ -194,6 +201,9 @@ func (c *capture) isTrailError(err error) bool {
 	}
 	if pg.TableName != "" {
 		return pg.TableName == models.AuditLogsTable
+	}
+	if pg.Position > 0 { // where in the text it was found wrong, in characters
+		return int(pg.Position) > utf8.RuneCountInString(c.text[:max(0, strings.Index(c.text, trailStart))])
 	}
 	return namesTrail.MatchString(pg.Message) || strings.HasPrefix(pg.Code, "P0") && c.isTrailTrigger(pg.Where)
 }

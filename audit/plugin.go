@@ -22,7 +22,9 @@ type Plugin struct {
 	registry *plan.Registry
 	base     gorm.ConnPool
 	excluded map[string]bool
-	models   sync.Map // *schema.Schema → *plan.Audited
+	mu       sync.RWMutex
+	models   map[*schema.Schema]*plan.Audited // as each model has it
+	tables   map[string]*plan.Audited         // merged over the models of each table
 }
 
 // New returns the plugin, for [gorm.DB.Use]. It checks nothing: every error of
@@ -44,10 +46,11 @@ func (p *Plugin) Initialize(db *gorm.DB) error {
 	if err := p.exclude(db); err != nil {
 		return fmt.Errorf("audit: %w", err)
 	}
-	if err := p.compileModels(db); err != nil {
+	p.registry, p.base = registry, db.ConnPool
+	p.models, p.tables = map[*schema.Schema]*plan.Audited{}, map[string]*plan.Audited{}
+	if err := p.learnModels(db); err != nil {
 		return fmt.Errorf("audit: %w", err)
 	}
-	p.registry, p.base = registry, db.ConnPool
 	if err := p.registerCallbacks(db); err != nil {
 		return fmt.Errorf("audit: %w", err)
 	}
@@ -69,29 +72,51 @@ func (p *Plugin) exclude(db *gorm.DB) error {
 	return nil
 }
 
-// compileModels finds faults in the tags of the models that are known from the start.
-func (p *Plugin) compileModels(db *gorm.DB) error {
+// learnModels reads the models that are known from the start, and finds faults in their tags.
+func (p *Plugin) learnModels(db *gorm.DB) error {
 	for _, model := range p.config.Models {
 		s, err := plan.Parse(db, model)
 		if err != nil {
 			return err
 		}
-		if _, err := plan.CompileAudited(s, plan.Table{}); err != nil {
+		if _, err := p.audited(s); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// audited returns how a model's rows enter the trail: with the columns of all
+// models of its table that are known, by the model's own key.
 func (p *Plugin) audited(s *schema.Schema) (*plan.Audited, error) {
-	if a, ok := p.models.Load(s); ok {
-		return a.(*plan.Audited), nil
+	p.mu.RLock()
+	own, table := p.models[s], p.tables[s.Table]
+	p.mu.RUnlock()
+	if own == nil {
+		var err error
+		if own, table, err = p.learn(s); err != nil {
+			return nil, err
+		}
 	}
+	merged := *table
+	merged.Keys = own.Keys
+	return &merged, nil
+}
+
+func (p *Plugin) learn(s *schema.Schema) (own, table *plan.Audited, err error) {
 	p.registry.Learn(s)
-	table, _ := p.registry.Lookup(plan.Unqualified(s.Table))
-	a, err := plan.CompileAudited(s, table)
-	if err == nil {
-		p.models.Store(s, a)
+	known, _ := p.registry.Lookup(plan.Unqualified(s.Table))
+	if own, err = plan.CompileAudited(s, known); err != nil {
+		return nil, nil, err
 	}
-	return a, err
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if table = p.tables[s.Table]; table == nil {
+		table = own
+	} else {
+		table = table.Merge(own)
+	}
+	table.Tenant = known.Column
+	p.models[s], p.tables[s.Table] = own, table
+	return own, table, nil
 }

@@ -28,7 +28,8 @@ type Filter struct {
 	Action       string
 	ResourceType string
 	ResourceID   string
-	// Limit is the number of entries of a page, 1 to 1000. Default: 50.
+	// Limit is the number of entries of a page. Default: 50, also for a negative
+	// one. More than 1000 are cut to that.
 	Limit int
 }
 

@@ -16,6 +16,9 @@ import (
 // trail from it. One statement needs no further round trip, is atomic without
 // a transaction, and sees exactly the rows that changed.
 
+// trailStart begins the part of a statement that writes the trail.
+const trailStart = `"__l" AS (`
+
 // concurrentSetting is read where an upsert meets a row that was not locked
 // before. No such setting exists, so the statement fails as a whole.
 const concurrentSetting = "courtroll.concurrent_upsert"
@@ -45,6 +48,8 @@ type change struct {
 	soft   bool   // the delete processor made an UPDATE of it
 	alias  string // quoted
 	params int    // number of the statement's own arguments
+
+	target, where string // of an UPDATE, as its text has them
 }
 
 // parse finds out what the final text does, and to which table.
@@ -53,7 +58,7 @@ func parse(query string, params int, model *plan.Audited, isDelete bool) (*chang
 	if err != nil || len(text.Refs) == 0 {
 		return nil, ErrUnaudited
 	}
-	c := &change{model: model, query: query, text: text, params: params}
+	c := &change{query: query, text: text, params: params}
 	ref := text.Refs[0]
 	if !ref.Write || ref.Depth != 0 || ref.Name != model.Table {
 		return nil, ErrUnaudited
@@ -75,7 +80,44 @@ func parse(query string, params int, model *plan.Audited, isDelete bool) (*chang
 	default:
 		return nil, ErrUnaudited
 	}
+	c.model = model.With(c.written())
 	return c, nil
+}
+
+// written returns the columns that the statement names to be written: the
+// model may not have them all.
+func (c *change) written() []string {
+	names := c.assigned()
+	if c.op != opCreate && c.op != opUpsert {
+		return names
+	}
+	for _, t := range c.text.Tokens[c.text.Refs[0].Index+1:] {
+		if t.Depth == 0 && !t.IsSymbol('(') {
+			break
+		}
+		if t.Depth == 1 && t.IsName() {
+			names = append(names, t.Text)
+		}
+	}
+	return names
+}
+
+// assigned returns the columns that SET assigns to: those after it and after its commas.
+func (c *change) assigned() []string {
+	var names []string
+	start := c.keyword("set", 0)
+	if start < 0 {
+		return nil
+	}
+	for i, t := range c.text.Tokens[start : len(c.text.Tokens)-1] {
+		if t.Depth == 0 && (t.Is("where") || t.Is("returning")) {
+			break
+		}
+		if next := c.text.Tokens[start+i+1]; t.Depth == 0 && (i == 0 || t.IsSymbol(',')) && next.IsName() {
+			names = append(names, next.Text)
+		}
+	}
+	return names
 }
 
 // keyword returns the index of the first token after the index from that is
@@ -115,18 +157,35 @@ func (c *change) render(returning bool) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	list, result := "", `SELECT count(*) FROM "__w"`
+	list, result := "", `SELECT `+c.count()+` FROM "__w"`
 	if returning {
 		list = c.slice(at, -1)
-		// The trail is counted so that it is written, and fails, before the first row is read.
-		result = fmt.Sprintf(`SELECT %s FROM "__w" AS %s WHERE (SELECT count(*) FROM "__l") >= 0`, list, c.alias)
+		result = `SELECT ` + list + ` FROM "__w" AS ` + c.alias + ` WHERE ` + c.settled()
 	}
 	if list == "*" {
 		// The whole row, without the columns that __w has beyond the table's.
 		write += `, ` + c.alias + ` AS "__row"`
-		result = `SELECT ("__w"."__row").* FROM "__w" WHERE (SELECT count(*) FROM "__l") >= 0`
+		result = `SELECT ("__w"."__row").* FROM "__w" WHERE ` + c.settled()
 	}
-	return `WITH "__w" AS (` + write + `), "__l" AS (` + c.trail() + ` RETURNING 1) ` + result, nil
+	return `WITH ` + c.locked() + `"__w" AS (` + write + `), ` + trailStart + c.trail() + ` RETURNING 1) ` + result, nil
+}
+
+// count returns the number of rows affected.
+func (c *change) count() string {
+	if c.op != opUpdate {
+		return "count(*)"
+	}
+	return `CASE WHEN ` + c.complete() + ` THEN count(*) ELSE current_setting('` + concurrentSetting + `')::bigint END`
+}
+
+// settled is the condition under which rows are returned. The trail is counted
+// so that it is written, and fails, before the first row is read.
+func (c *change) settled() string {
+	condition := `(SELECT count(*) FROM "__l") >= 0`
+	if c.op == opUpdate {
+		condition += ` AND CASE WHEN ` + c.complete() + ` THEN true ELSE current_setting('` + concurrentSetting + `') IS NULL END`
+	}
+	return condition
 }
 
 // write returns the statement with its RETURNING replaced; at is where that stands.
@@ -144,45 +203,6 @@ func (c *change) write(at int) (string, error) {
 		return body + ` RETURNING ` + c.alias + `.*, (` + c.alias + `.xmax = 0) AS "__created"`, nil
 	}
 	return body + ` RETURNING ` + c.alias + `.*`, nil
-}
-
-// update locks the rows first and joins the UPDATE to their keys, so that the
-// old values are those that it replaces, whatever commits in between.
-func (c *change) update(returning int) (string, error) {
-	set := c.keyword("set", 0)
-	where := c.keyword("where", set)
-	if len(c.model.Keys) == 0 || set < 0 || c.hasFrom(set, where) {
-		return "", ErrUnaudited
-	}
-	target, condition := c.slice(0, set), ""
-	assignments := c.slice(set, returning)
-	if where >= 0 {
-		assignments, condition = c.slice(set, where), "\n WHERE "+c.slice(where, returning)
-	}
-	var columns, join, extra []string
-	for i, key := range c.model.Keys {
-		name := fmt.Sprintf(`"__k%d"`, i)
-		columns = append(columns, c.column(key)+` AS `+name)
-		join = append(join, c.column(key)+` = "__audit".`+name)
-		extra = append(extra, `"__audit".`+name)
-	}
-	for i, column := range c.model.Columns {
-		name := oldName(i)
-		columns = append(columns, c.column(column.Name)+` AS `+name)
-		extra = append(extra, `"__audit".`+name)
-	}
-	return fmt.Sprintf("UPDATE %s SET %s\n FROM (SELECT %s FROM %s%s\n FOR NO KEY UPDATE) AS \"__audit\" WHERE %s RETURNING %s.*, %s",
-		target, assignments, strings.Join(columns, ", "), target, condition, strings.Join(join, " AND "), c.alias,
-		strings.Join(extra, ", ")), nil
-}
-
-// hasFrom reports whether the UPDATE has a FROM of its own.
-func (c *change) hasFrom(set, where int) bool {
-	from := c.keyword("from", set)
-	for from >= 0 && c.text.Tokens[from-1].Is("distinct") {
-		from = c.keyword("from", from)
-	}
-	return from >= 0 && (where < 0 || from < where)
 }
 
 // trail returns the INSERT of the audit rows. Its parameters follow the
@@ -215,6 +235,9 @@ func (c *change) before() string {
 	for _, key := range c.model.Keys {
 		join = append(join, `"__old".`+quote(key)+` = w.`+quote(key))
 	}
+	if tenant := quote(c.model.Tenant); c.model.Tenant != "" {
+		join = append(join, `"__old".`+tenant+` IS NOT DISTINCT FROM w.`+tenant)
+	}
 	return ` LEFT JOIN ` + c.targetTable() + ` AS "__old" ON ` + strings.Join(join, " AND ")
 }
 
@@ -232,7 +255,7 @@ func (c *change) condition(locked string) string {
 		return "d.real"
 	case opUpsert:
 		return fmt.Sprintf(`(w."__created" OR d.real) AND CASE WHEN w."__created" OR jsonb_exists(%s::text::jsonb, %s) THEN true ELSE current_setting('%s') IS NULL END`,
-			locked, c.resource(), concurrentSetting)
+			locked, resourceID(c.keys()), concurrentSetting)
 	}
 	return ""
 }
@@ -317,8 +340,18 @@ func (c *change) deletedAt() (before, after string) {
 
 // resource returns the expression of the row's key as text: the key that it
 // had before the change. A composite key is a JSON array, which nothing else
-// can be read as.
+// can be read as. A key that is not to be seen is redacted here, too.
 func (c *change) resource() string {
+	keys := c.keys()
+	for i, key := range c.model.Keys {
+		if !c.model.Keeps(key) {
+			keys[i] = `'[redacted]'::text`
+		}
+	}
+	return resourceID(keys)
+}
+
+func (c *change) keys() []string {
 	keys := make([]string, len(c.model.Keys))
 	for i, key := range c.model.Keys {
 		keys[i] = "w." + quote(key) + "::text"
@@ -326,7 +359,7 @@ func (c *change) resource() string {
 			keys[i] = fmt.Sprintf(`w."__k%d"::text`, i)
 		}
 	}
-	return resourceID(keys)
+	return keys
 }
 
 func resourceID(keys []string) string {

@@ -116,7 +116,7 @@ func (r *upRun) up(ctx context.Context, conn *sql.Conn) error {
 	if err := checkRecords(r.list, records); err != nil {
 		return err
 	}
-	if err := r.tables(ctx, conn); err != nil {
+	if err := r.tables(ctx, conn, records); err != nil {
 		return err
 	}
 	for _, s := range r.list {
@@ -130,11 +130,16 @@ func (r *upRun) up(ctx context.Context, conn *sql.Conn) error {
 	return nil
 }
 
-// tables creates what is missing.
-func (r *upRun) tables(ctx context.Context, conn *sql.Conn) error {
+// tables creates what is missing. A table made anew has nothing of what was
+// recorded for the one before it, so all versions become pending first: each may
+// be repeated.
+func (r *upRun) tables(ctx context.Context, conn *sql.Conn, records map[int]record) error {
 	missing, err := missingTables(ctx, conn)
 	if err != nil || len(missing) == 0 {
 		return err
+	}
+	if err := forgetRecords(ctx, conn, records); err != nil {
+		return &UpError{Err: err}
 	}
 	if err := createTables(ctx, conn, missing); err != nil {
 		return &UpError{Err: err}

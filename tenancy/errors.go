@@ -28,14 +28,16 @@ var (
 	ErrTenantImmutable = errors.New("the tenant of a row cannot change: delete the row and create it for the other tenant")
 
 	// ErrOpaqueSQL is SQL written by hand that reaches a tenant-owned table, or
-	// that cannot be read well enough to know. The way out is GORM's query
-	// methods, a *gorm.DB as sub-query, or a context made by [AsSystem].
-	ErrOpaqueSQL = errors.New("hand-written SQL reaches a tenant-owned table or cannot be read: use GORM's methods or a *gorm.DB as sub-query, or tenancy.AsSystem")
+	// that cannot be read well enough to know, or that changes settings. The way
+	// out is GORM's query methods, a join by the name of an association, a
+	// *gorm.DB as sub-query, or, to read, a context made by [AsSystem].
+	ErrOpaqueSQL = errors.New("hand-written SQL reaches a tenant-owned table or cannot be read: use GORM's methods, joins by the name of an association and a *gorm.DB as sub-query, or read in a context of tenancy.AsSystem")
 
 	// ErrUnclassified is a statement on a table of which it is not known whether
-	// it is tenant-owned. The way out is a model with the tenant column, named in
-	// [plan.Rules.Models] where the table is reached without it, or Shared.
-	ErrUnclassified = errors.New("the table is neither tenant-owned nor shared: give its model the tenant column, or list it in Config.Models or Config.Shared")
+	// it is tenant-owned. The way out is a model with the tenant column, listed in
+	// Config.Models where the table is reached without it (for the join table of
+	// a many2many: [gorm.DB.SetupJoinTable]), or listing it in Config.Shared.
+	ErrUnclassified = errors.New("the table is neither tenant-owned nor shared: give its model the tenant column (a many2many: one of SetupJoinTable), and list it in Config.Models where it is reached by name, or list the table in Config.Shared")
 
 	// ErrTenantFormat is a tenant id that does not fit the type of the tenant
 	// column: not a canonical integer or UUID where the column holds these.

@@ -35,10 +35,27 @@ func (p *Plugin) Initialize(db *gorm.DB) error {
 	if err != nil {
 		return fmt.Errorf("tenancy: %w", err)
 	}
+	if err := checkModels(db, registry, p.config.Models); err != nil {
+		return fmt.Errorf("tenancy: %w", err)
+	}
 	p.registry = registry
 	if err := p.registerCallbacks(db); err != nil {
 		return fmt.Errorf("tenancy: %w", err)
 	}
 	p.registerBuilders(db)
+	return nil
+}
+
+// checkModels refuses a model that is listed, but is neither tenant-owned nor shared.
+func checkModels(db *gorm.DB, registry *plan.Registry, models []any) error {
+	for _, model := range models {
+		name, err := plan.TableName(db, model)
+		if err != nil {
+			return err
+		}
+		if table, _ := registry.Lookup(name); table.Class == plan.Unclassified {
+			return refuse(name, ErrUnclassified)
+		}
+	}
 	return nil
 }

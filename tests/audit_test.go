@@ -101,6 +101,7 @@ func TestAudit_FailsClosed(t *testing.T) {
 		"check":       `ALTER TABLE audit_logs ADD CHECK (action = 'none')`,
 		"unique":      `CREATE UNIQUE INDEX ON audit_logs ((1))`,
 		"trigger":     `CREATE FUNCTION deny() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'denied'; END $$; CREATE TRIGGER t BEFORE INSERT ON audit_logs FOR EACH ROW EXECUTE FUNCTION deny()`,
+		"other type":  `ALTER TABLE audit_logs ALTER ip_address TYPE inet USING NULL`,
 		"no function": `DROP FUNCTION courtroll_uuidv7()`,
 	} {
 		for mode, session := range map[string]*gorm.Session{"": {}, "skip_default_transaction": {SkipDefaultTransaction: true}} {
@@ -125,8 +126,8 @@ func TestAudit_FailsClosed(t *testing.T) {
 					"page":   hal.Create(&Page{Title: "x"}).Error,
 					"record": audit.Record(b.hal, b.app, audit.Event{Action: "user.login", ResourceType: "user"}),
 				} {
-					if verb == "record" && name == "no function" {
-						continue // its id is made by the app
+					if verb == "record" && (name == "no function" || name == "other type") {
+						continue // its id is made by the app, and its address is a parameter of any type
 					}
 					if !errors.Is(err, audit.ErrAudit) {
 						t.Errorf("%s: error %v, want ErrAudit", verb, err)

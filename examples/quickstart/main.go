@@ -32,7 +32,8 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // the first Ctrl-C cleans up, a second one does not wait for that
+	signal.Ignore(syscall.SIGPIPE) // a pager that quits is an error of writing, which cleans up
+	context.AfterFunc(ctx, stop)   // the first Ctrl-C cleans up, a second one does not wait for that
 	if err := run(ctx, os.Args[1:], os.Getenv, os.Stdout); err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "quickstart:", err)
 		os.Exit(1)

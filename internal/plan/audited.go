@@ -1,10 +1,12 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"reflect"
 	"slices"
 	"strings"
+	"unicode"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/schema"
@@ -36,6 +38,7 @@ type Audited struct {
 	Tenant    string // the tenant column, empty if the table has none
 	Keys      []string
 	Columns   []Column // those that are recorded at all
+	Omitted   []string // those that are not
 	DeletedAt string   // the column of gorm.DeletedAt, empty if there is none
 }
 
@@ -43,13 +46,13 @@ type Audited struct {
 const auditTag = "audit"
 
 // secrets are the words that make a column redacted unless its tag says keep.
-var secrets = []string{
-	"password", "passwd", "passphrase", "secret", "secrets", "token", "tokens", "apikey", "credential", "credentials",
-	"otp", "pin", "cvv", "cvc", "ssn",
-}
+var secrets = []string{"secret", "secrets", "token", "tokens", "credential", "credentials", "pwd", "otp", "pin", "cvv", "cvc", "ssn"}
 
-// secretPairs are words that are secret together, as in api_key.
-var secretPairs = []string{"api_key", "private_key", "access_key", "signing_key", "encryption_key", "recovery_code"}
+// secretParts do so wherever they stand in a name, underscores left out.
+var secretParts = []string{
+	"password", "passwd", "passphrase", "passcode", "apikey", "privatekey", "accesskey", "secretkey", "signingkey",
+	"encryptionkey", "recoverycode", "accesstoken", "refreshtoken", "authhash", "clientsecret",
+}
 
 // CompileAudited reads a model's columns.
 func CompileAudited(s *schema.Schema, table Table) (*Audited, error) {
@@ -66,11 +69,62 @@ func CompileAudited(s *schema.Schema, table Table) (*Audited, error) {
 		if field.FieldType == reflect.TypeFor[gorm.DeletedAt]() {
 			a.DeletedAt = name
 		}
-		if treatment != Omit {
+		if treatment == Omit {
+			a.Omitted = append(a.Omitted, name)
+		} else {
 			a.Columns = append(a.Columns, Column{name, treatment, field.AutoUpdateTime > 0, isTime(field)})
 		}
 	}
 	return a, nil
+}
+
+// Keeps reports whether the values of a column may be seen in the trail.
+func (a *Audited) Keeps(column string) bool {
+	i := slices.IndexFunc(a.Columns, func(c Column) bool { return c.Name == column })
+	return i >= 0 && a.Columns[i].Treatment == Keep
+}
+
+// With returns the plan with columns that the model does not have, treated by their names.
+func (a *Audited) With(columns []string) *Audited {
+	out := a
+	for _, name := range columns {
+		if slices.Contains(out.Omitted, name) || slices.ContainsFunc(out.Columns, func(c Column) bool { return c.Name == name }) {
+			continue
+		}
+		if out == a {
+			clone := *a
+			clone.Columns = slices.Clone(a.Columns)
+			out = &clone
+		}
+		treatment := Keep
+		if isSecret(name) {
+			treatment = Redact
+		}
+		out.Columns = append(out.Columns, Column{Name: name, Treatment: treatment})
+	}
+	return out
+}
+
+// Merge returns the plan with the columns of another model of the same table;
+// where both have one, the stricter treatment holds.
+func (a *Audited) Merge(b *Audited) *Audited {
+	out := *a
+	out.Omitted = append(slices.Clone(a.Omitted), b.Omitted...)
+	out.DeletedAt = cmp.Or(a.DeletedAt, b.DeletedAt)
+	out.Columns = nil
+	for _, c := range append(slices.Clone(a.Columns), b.Columns...) {
+		i := slices.IndexFunc(out.Columns, func(o Column) bool { return o.Name == c.Name })
+		switch {
+		case slices.Contains(out.Omitted, c.Name):
+		case i < 0:
+			out.Columns = append(out.Columns, c)
+		default:
+			out.Columns[i].Treatment = max(out.Columns[i].Treatment, c.Treatment)
+			out.Columns[i].Auto = out.Columns[i].Auto && c.Auto
+			out.Columns[i].Time = out.Columns[i].Time || c.Time
+		}
+	}
+	return &out
 }
 
 func isTime(f *schema.Field) bool {
@@ -95,12 +149,27 @@ func treatmentOf(f *schema.Field) (Treatment, error) {
 	}
 }
 
+// isSecret goes by the words of a column's name, in snake or camel case, and by
+// what is unmistakable in any place of it.
 func isSecret(column string) bool {
 	name := strings.ToLower(column)
-	for word := range strings.SplitSeq(name, "_") {
+	for word := range strings.SplitSeq(snake(column), "_") {
 		if slices.Contains(secrets, strings.TrimRight(word, "0123456789")) {
 			return true
 		}
 	}
-	return slices.ContainsFunc(secretPairs, func(pair string) bool { return strings.Contains(name, pair) })
+	joined := strings.ReplaceAll(name, "_", "")
+	return slices.ContainsFunc(secretParts, func(part string) bool { return strings.Contains(joined, part) })
+}
+
+// snake writes a name in snake case.
+func snake(name string) string {
+	var b strings.Builder
+	for i, c := range name {
+		if unicode.IsUpper(c) && i > 0 {
+			b.WriteByte('_')
+		}
+		b.WriteRune(unicode.ToLower(c))
+	}
+	return b.String()
 }

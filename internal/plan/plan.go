@@ -79,8 +79,14 @@ func NewRegistry(db *gorm.DB, rules Rules) (*Registry, error) {
 			return nil, err
 		}
 		name := Unqualified(table)
+		if name == models.TenantsTable || name == models.AuditLogsTable {
+			return nil, fmt.Errorf("table %q is declared shared, but each row of it is one tenant's", name)
+		}
 		r.shared[name] = schemaOf(table)
 		r.tables.Store(name, Table{Name: name, Class: Shared})
+	}
+	if err := r.checkShared(db, rules.Shared); err != nil {
+		return nil, err
 	}
 	for _, model := range append([]any{&models.Tenant{}, &models.AuditLog{}}, rules.Models...) {
 		s, err := Parse(db, model)
@@ -90,6 +96,23 @@ func NewRegistry(db *gorm.DB, rules Rules) (*Registry, error) {
 		r.Learn(s)
 	}
 	return r, nil
+}
+
+// checkShared refuses a shared model that has the tenant column.
+func (r *Registry) checkShared(db *gorm.DB, shared []any) error {
+	for _, model := range shared {
+		if _, isName := model.(string); isName {
+			continue
+		}
+		s, err := Parse(db, model)
+		if err != nil {
+			return err
+		}
+		if s.FieldsByDBName[r.column] != nil {
+			return fmt.Errorf("model %s is declared shared, but has the tenant column %q", s.Name, r.column)
+		}
+	}
+	return nil
 }
 
 // Parse returns the schema of a model.
@@ -174,6 +197,8 @@ func relations(s *schema.Schema) []*schema.Relationship {
 	return slices.Collect(maps.Values(s.Relationships.Relations))
 }
 
+// classify lets the tenant column decide before Shared: a table that has it and
+// is declared shared is a contradiction, and stays closed.
 func (r *Registry) classify(s *schema.Schema) Table {
 	t := Table{Name: Unqualified(s.Table)}
 	switch {
@@ -181,11 +206,12 @@ func (r *Registry) classify(s *schema.Schema) Table {
 		return r.owned(t, s, "id", Owned)
 	case t.Name == models.AuditLogsTable:
 		return r.owned(t, s, models.DefaultTenantColumn, Trail)
+	case s.FieldsByDBName[r.column] != nil:
+		return r.owned(t, s, r.column, Owned)
 	case r.isShared(s.Table):
 		t.Class = Shared
-		return t
 	}
-	return r.owned(t, s, r.column, Owned)
+	return t
 }
 
 // isShared compares the schemas too where both are given: a table of the same

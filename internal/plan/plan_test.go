@@ -147,6 +147,9 @@ func TestCompileAudited(t *testing.T) {
 		PasswordHash string
 		APIKey       string
 		Token2       string
+		Camel        string `gorm:"column:userPassword"`
+		Camel2       string `gorm:"column:accessToken"`
+		Joined       string `gorm:"column:passwordhash"`
 		Spinning     bool
 		ResetToken   string `audit:"keep"`
 		Note         string `audit:"redact"`
@@ -163,7 +166,7 @@ func TestCompileAudited(t *testing.T) {
 		got[c.Name] = c.Treatment
 	}
 	want := map[string]plan.Treatment{
-		"id": plan.Keep, "name": plan.Keep, "password_hash": plan.Redact, "api_key": plan.Redact, "token2": plan.Redact, "spinning": plan.Keep,
+		"id": plan.Keep, "name": plan.Keep, "password_hash": plan.Redact, "api_key": plan.Redact, "token2": plan.Redact, "userPassword": plan.Redact, "accessToken": plan.Redact, "passwordhash": plan.Redact, "spinning": plan.Keep,
 		"reset_token": plan.Keep, "note": plan.Redact, "deleted_at": plan.Keep,
 	}
 	if !reflect.DeepEqual(got, want) || a.DeletedAt != "deleted_at" {
