@@ -34,8 +34,11 @@
 // # What is not
 //
 // Statements that go to the *sql.DB behind GORM, cascades of foreign keys and
-// writes by triggers leave no entry. An UPDATE with a FROM of its own, and an
-// update of a model without primary key, are refused. An upsert onto a row that
-// another transaction inserted at the same moment fails with [ErrAudit]: its
-// old values would be a guess. Run the transaction again.
+// writes by triggers leave no entry. An UPDATE with a FROM of its own, an update
+// of a model without primary key, and an upsert by the name of a constraint are
+// refused. An upsert onto a row that another transaction inserted at the same
+// moment fails with [ErrAudit], for its old values would be a guess, and so does
+// an update of a row whose key another transaction changed: run it again. The
+// columns of an entry are those of the models of the table that are known, and
+// those that the statement writes: list the models in Config.Models.
 package audit
