@@ -137,6 +137,9 @@ func TestEscape_WritesIntoOtherTenant(t *testing.T) {
 		"on_conflict_custom_clause": func(h *gorm.DB) *gorm.DB {
 			return h.Clauses(rClause{"ON CONFLICT", "(id) DO UPDATE SET name = excluded.name"}).Create(&Author{ID: 1, Email: "q", Name: "stolen"})
 		},
+		"on_conflict_custom_where": func(h *gorm.DB) *gorm.DB {
+			return h.Clauses(rClause{"ON CONFLICT", "(id) DO UPDATE SET name = excluded.name WHERE true"}).Create(&Author{ID: 1, Email: "q", Name: "stolen"})
+		},
 		"do_nothing_target_where": func(h *gorm.DB) *gorm.DB { // held with the audit plugin by a syntax error only
 			return h.Clauses(clause.OnConflict{DoNothing: true, Columns: id, TargetWhere: clause.Where{Exprs: []clause.Expression{
 				clause.Expr{SQL: "true DO UPDATE SET name = 'stolen' --"}}}}).Create(&Author{ID: 1, Email: "q"})
