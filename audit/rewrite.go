@@ -105,7 +105,7 @@ func (c *change) written() []string {
 // assigned returns the columns that SET assigns to: those after it and after its commas.
 func (c *change) assigned() []string {
 	var names []string
-	start := c.keyword("set", 0)
+	start := c.setAt()
 	if start < 0 {
 		return nil
 	}
@@ -118,6 +118,15 @@ func (c *change) assigned() []string {
 		}
 	}
 	return names
+}
+
+// setAt returns the index of SET, -1 if there is none; an alias may be named so, too.
+func (c *change) setAt() int {
+	from := c.text.Refs[0].Index
+	if from+1 < len(c.text.Tokens) && c.text.Tokens[from+1].Is("as") {
+		from += 2
+	}
+	return c.keyword("set", from)
 }
 
 // keyword returns the index of the first token after the index from that is
@@ -148,7 +157,7 @@ func (c *change) render(returning bool) (string, error) {
 	at := c.keyword("returning", 0)
 	if c.op == opUpdate {
 		// RETURNING comes last; a column of that name would be quoted.
-		at = c.keyword("returning", c.keyword("set", 0))
+		at = c.keyword("returning", c.setAt())
 	}
 	if returning != (at >= 0) {
 		return "", ErrUnaudited

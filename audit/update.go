@@ -8,7 +8,7 @@ import (
 // update joins the UPDATE to the rows that locked has read, and keeps its
 // condition: a model's key need not be the table's.
 func (c *change) update(returning int) (string, error) {
-	set := c.keyword("set", 0)
+	set := c.setAt()
 	where := c.keyword("where", set)
 	if len(c.model.Keys) == 0 || set < 0 || c.hasFrom(set, where) {
 		return "", ErrUnaudited

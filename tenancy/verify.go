@@ -111,14 +111,25 @@ func (v verifier) checkRef(s *sqllex.Statement, ref sqllex.Ref, args []any, used
 		return v.scope.check()
 	case table.Class == plan.Unclassified:
 		return ErrUnclassified
+	case ref.Renamed, ref.Write && (ref.Depth > 0 || s.Verb != "update" && s.Verb != "delete"):
+		return ErrOpaqueSQL
 	}
 	if err := v.checkPredicate(s.Tokens, table, ref, args, used); err != nil {
 		return err
 	}
-	if ref.Write && ref.Depth == 0 && s.Verb == "update" {
-		return checkSet(s.Tokens, table)
+	if ref.Write && s.Verb == "update" {
+		return checkSet(afterAlias(s.Tokens, ref), table)
 	}
 	return nil
+}
+
+// afterAlias returns the tokens after an UPDATE's target: its alias may be named set.
+func afterAlias(tokens []sqllex.Token, ref sqllex.Ref) []sqllex.Token {
+	rest := tokens[ref.Index+1:]
+	if len(rest) > 1 && rest[0].Is("as") {
+		return rest[2:]
+	}
+	return rest
 }
 
 // samples holds the catalogue's tables with values of other tables or texts of
@@ -149,6 +160,9 @@ func (v verifier) checkPredicate(tokens []sqllex.Token, table plan.Table, ref sq
 		if !isPredicate(tokens, i, table.Column, ref.Alias, args) || !conjunct(tokens, i, args) {
 			continue
 		}
+		if tokens[i-1].Is("on") && !keepsOut(tokens, ref) {
+			return ErrOpaqueSQL
+		}
 		if !v.isOwn(table, argument(args, tokens[i+4])) {
 			return ErrCrossTenant
 		}
@@ -156,6 +170,22 @@ func (v verifier) checkPredicate(tokens []sqllex.Token, table plan.Table, ref sq
 		return nil
 	}
 	return ErrOpaqueSQL
+}
+
+// keepsOut reports whether a predicate in the ON of the table's join keeps other
+// rows of it out: not where a RIGHT or FULL JOIN returns them all the same.
+func keepsOut(tokens []sqllex.Token, ref sqllex.Ref) bool {
+	i := ref.Index - 1
+	for i > 0 && tokens[i].IsSymbol('.') {
+		i -= 2
+	}
+	if i < 1 || !tokens[i].Is("join") {
+		return false
+	}
+	if i--; tokens[i].Is("outer") && i > 0 {
+		i--
+	}
+	return !tokens[i].Is("right") && !tokens[i].Is("full")
 }
 
 // isOwn reports whether the value is the context's tenant as this package binds it.

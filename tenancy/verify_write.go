@@ -151,7 +151,9 @@ func checkSet(tokens []sqllex.Token, table plan.Table) error {
 	return nil
 }
 
-var setEnds = map[string]bool{"where": true, "returning": true, "from": true}
+// setEnds leaves FROM out, which may belong to IS DISTINCT FROM: the tables of
+// an UPDATE's FROM are read as part of the last assignment, or refused.
+var setEnds = map[string]bool{"where": true, "returning": true}
 
 func checkAssignment(t []sqllex.Token, table plan.Table) error {
 	if len(t) < 3 || !t[0].IsName() {

@@ -109,6 +109,18 @@ func (c rClause) Name() string                    { return c.name }
 func (c rClause) Build(b clause.Builder)          { _, _ = b.WriteString(c.sql) }
 func (c rClause) MergeClause(into *clause.Clause) { into.Expression = c }
 
+// bareWhere is a statement of which only the predicate is left.
+func bareWhere(h *gorm.DB) *gorm.DB {
+	tx := h.Session(&gorm.Session{NewDB: true}).Model(&Author{})
+	for _, name := range []string{"SELECT", "FROM"} {
+		tx.Statement.Clauses[name] = clause.Clause{Expression: rClause{name, ""}}
+	}
+	return tx
+}
+
+// fakeTable has a column that looks like the tenant's.
+func fakeTable(alias string) string { return "(SELECT 'hal'::text AS tenant_id) AS " + alias }
+
 func TestEscape_WritesIntoOtherTenant(t *testing.T) {
 	t.Parallel()
 	id := []clause.Column{{Name: "id"}}
@@ -139,6 +151,26 @@ func TestEscape_WritesIntoOtherTenant(t *testing.T) {
 		},
 		"on_conflict_custom_where": func(h *gorm.DB) *gorm.DB {
 			return h.Clauses(rClause{"ON CONFLICT", "(id) DO UPDATE SET name = excluded.name WHERE true"}).Create(&Author{ID: 1, Email: "q", Name: "stolen"})
+		},
+		"set_distinct_from": func(h *gorm.DB) *gorm.DB {
+			return h.Model(&Author{}).Where("id = 2").Update("name", gorm.Expr("1 IS DISTINCT FROM 2, tenant_id = 'acme'"))
+		},
+		"do_update_distinct_from": func(h *gorm.DB) *gorm.DB {
+			return h.Clauses(clause.OnConflict{Columns: id, DoUpdates: clause.Assignments(map[string]any{
+				"name": gorm.Expr("1 IS DISTINCT FROM 2, tenant_id = 'acme'")})}).Create(&Author{ID: 2, Email: "dave@hal.test"})
+		},
+		"alias_named_set": func(h *gorm.DB) *gorm.DB {
+			return h.Table("authors AS set").Where("id = 2").Clauses(clause.Set{{Column: clause.Column{Name: "tenant_id", Raw: true}, Value: "acme"}}).Updates(map[string]any{})
+		},
+		"update_under_with": func(h *gorm.DB) *gorm.DB {
+			return h.Exec("WITH x AS (UPDATE authors SET tenant_id='acme' ?) SELECT 1", bareWhere(h))
+		},
+		"insert_under_with": func(h *gorm.DB) *gorm.DB {
+			return h.Exec("WITH x AS (SELECT 1) INSERT INTO authors (id,email,name,tenant_id) VALUES (9,'p','p','acme') ON CONFLICT (id) DO UPDATE SET name='x' ?", bareWhere(h))
+		},
+		"update_from_alias": func(h *gorm.DB) *gorm.DB {
+			return h.Model(&Author{}).Clauses(rClause{"UPDATE", "UPDATE authors nowait"}, clause.From{Tables: []clause.Table{{Name: fakeTable("authors"), Raw: true}}}).
+				Where("true").Update("name", "stolen")
 		},
 		"do_nothing_target_where": func(h *gorm.DB) *gorm.DB { // held with the audit plugin by a syntax error only
 			return h.Clauses(clause.OnConflict{DoNothing: true, Columns: id, TargetWhere: clause.Where{Exprs: []clause.Expression{
@@ -188,6 +220,17 @@ func TestEscape_Reads(t *testing.T) {
 			return h.Raw("DELETE FROM countries USING (authors CROSS JOIN (SELECT 1) x) RETURNING authors.name")
 		},
 		// what the predicate check accepts
+		"alias_update": func(h *gorm.DB) *gorm.DB { return h.Raw("SELECT authors.name FROM (SELECT 1) update, authors") },
+		"alias_nowait": func(h *gorm.DB) *gorm.DB {
+			return h.Model(&Author{}).Select("nowait.name").Joins("nowait CROSS JOIN " + fakeTable("authors"))
+		},
+		"alias_kelvin": func(h *gorm.DB) *gorm.DB {
+			return h.Table("authors AS \u212Ab").Select("\u212Ab.name").Joins("CROSS JOIN " + fakeTable("kb"))
+		},
+		"right_in_another_join": func(h *gorm.DB) *gorm.DB {
+			return h.Model(&Country{}).Select("authors.name").Clauses(clause.From{Joins: []clause.Join{{Expression: clause.Expr{SQL: "RIGHT"}}, {Table: clause.Table{Name: "authors"}}}})
+		},
+		"columns_renamed": func(h *gorm.DB) *gorm.DB { return h.Model(&Author{}).Select("*").Joins("AS authors(id,tenant_id,x,y)") },
 		"sub_is_not_null": func(h *gorm.DB) *gorm.DB { return h.Table("(? IS NOT NULL) x", sub(h)) },
 		"sub_concat":      func(h *gorm.DB) *gorm.DB { return h.Table("(? || '' IS NOT NULL) x", sub(h)) },
 		"union_half": func(h *gorm.DB) *gorm.DB {

@@ -230,7 +230,7 @@ func (s *scanner) word() error {
 	for s.pos < len(s.sql) && isWordPart(s.sql[s.pos]) {
 		s.pos++
 	}
-	text := strings.ToLower(s.sql[start:s.pos])
+	text := fold(s.sql[start:s.pos])
 	if s.pos < len(s.sql) {
 		switch next := s.sql[s.pos]; {
 		case next == '\'' && (text == "e" || text == "b" || text == "x" || text == "n"):
@@ -256,6 +256,16 @@ func (s *scanner) symbol() error {
 	}
 	s.pos++
 	return nil
+}
+
+// fold writes a name in lower case as the server does in UTF-8: no letters but ASCII's.
+func fold(name string) string {
+	return strings.Map(func(c rune) rune {
+		if c >= 'A' && c <= 'Z' {
+			return c + 'a' - 'A'
+		}
+		return c
+	}, name)
 }
 
 func isSpace(c byte) bool { return c == ' ' || c >= '\t' && c <= '\r' }

@@ -2,12 +2,13 @@ package sqllex
 
 // Ref is a place where a statement names a table.
 type Ref struct {
-	Schema string // empty when the name is not qualified
-	Name   string
-	Alias  string // what the rest of its query calls it: the alias, or else Name
-	Write  bool   // the statement inserts into, updates or deletes from it
-	Index  int    // index of the name's last token
-	Depth  int
+	Schema  string // empty when the name is not qualified
+	Name    string
+	Alias   string // what the rest of its query calls it: the alias, or else Name
+	Write   bool   // the statement inserts into, updates or deletes from it
+	Renamed bool   // its columns have aliases
+	Index   int    // index of the name's last token
+	Depth   int
 }
 
 // Statement is what [Analyze] found.
@@ -70,6 +71,7 @@ func (a *analyzer) verb() string {
 type analyzer struct {
 	Statement
 	expect, write bool
+	into          bool // the table that is due follows INTO
 	lists         []bool
 }
 
@@ -120,13 +122,14 @@ func (a *analyzer) keyword(i int) bool {
 		}
 	case "into":
 		a.open(t.Depth, false, true)
+		a.into = true
 	case "update":
 		p := a.prev(i)
 		if p.Is("key") && a.at(i-2).Is("no") {
 			p = a.at(i - 3) // FOR NO KEY UPDATE
 		}
 		if !p.Is("for") && !p.Is("do") && !p.Is("on") {
-			a.open(t.Depth, false, true)
+			a.open(t.Depth, a.list(t.Depth), true) // where it is an alias, the list goes on
 		}
 	case "table", "truncate", "lock":
 		if i == 0 || t.Text == "table" {
@@ -156,16 +159,17 @@ var endsList = map[string]bool{
 	"for": true, "window": true, "union": true, "intersect": true, "except": true, "returning": true, "select": true,
 }
 
-// notAlias holds the keywords that may follow a table's name and are no alias of it.
+// notAlias holds the keywords that may follow a table's name and that the
+// server takes for no alias. Any other word is one.
 var notAlias = map[string]bool{
 	"as": true, "on": true, "join": true, "left": true, "right": true, "full": true, "inner": true, "cross": true,
-	"natural": true, "outer": true, "using": true, "tablesample": true, "default": true, "overriding": true,
-	"set": true, "values": true, "when": true, "nowait": true, "in": true, "from": true, "restart": true, "cascade": true,
+	"natural": true, "outer": true, "using": true, "tablesample": true, "default": true, "when": true, "in": true, "from": true,
+	"with": true,
 }
 
 func (a *analyzer) open(depth int, list, write bool) {
 	a.setList(depth, list)
-	a.expect, a.write = true, write
+	a.expect, a.write, a.into = true, write, false
 }
 
 // table reads a name, qualified or not, and its alias, and returns the index
@@ -186,6 +190,7 @@ func (a *analyzer) table(i int) int {
 		i++
 	}
 	ref.Alias, i = a.alias(i, ref.Name)
+	ref.Renamed = !a.write && a.at(i+1).IsSymbol('(')
 	a.Refs = append(a.Refs, ref)
 	return i + 1
 }
@@ -194,6 +199,9 @@ func (a *analyzer) alias(i int, name string) (string, int) {
 	next := a.at(i + 1)
 	if next.Is("as") && a.at(i+2).IsName() {
 		return a.at(i + 2).Text, i + 2
+	}
+	if a.into || a.write && next.Is("set") {
+		return name, i
 	}
 	if next.Kind == Quoted || next.Kind == Word && next.Text != "" && !notAlias[next.Text] && !endsList[next.Text] {
 		return next.Text, i + 1
