@@ -2,8 +2,10 @@ package audit
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"regexp"
 	"strconv"
 	"strings"
@@ -110,6 +112,9 @@ func (c *capture) lock(ctx context.Context, conn gorm.ConnPool, change *change) 
 	query, args := lockQuery(change, columns, rows, tenant)
 	var locked string
 	err := conn.QueryRowContext(ctx, query, args...).Scan(&locked)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", c.fail(ErrAudit, errAmbiguousKey)
+	}
 	return locked, err
 }
 
@@ -155,8 +160,13 @@ func (c *capture) keyOf(columns []string, inserted []clause.Column, row []any) (
 	return key, true
 }
 
+// errAmbiguousKey is an upsert whose old rows the model's key cannot tell apart.
+var errAmbiguousKey = errors.New("the model's primary key is not unique in its table, or was changed meanwhile")
+
 // lockQuery selects the keys of the tenant's rows that hold one of the values,
-// or of all rows where no tenant is given, in the order of their keys so that two upserts of the same rows do not deadlock.
+// or of all rows where no tenant is given, in the order of their keys so that
+// two upserts of the same rows do not deadlock. It returns nothing where the table
+// has two rows of one key.
 func lockQuery(c *change, columns []string, rows [][]any, tenant string) (string, []any) {
 	var args []any
 	param := func(value any) string { args = append(args, value); return parameter(len(args)) }
@@ -173,14 +183,17 @@ func lockQuery(c *change, columns []string, rows [][]any, tenant string) (string
 		names[i] = c.column(column)
 	}
 	for i, key := range c.model.Keys {
-		keys[i], ids[i] = c.column(key), c.column(key)+"::text"
+		keys[i], ids[i] = c.column(key), fmt.Sprintf(`"__k%d"::text`, i)
 	}
 	where := "(" + strings.Join(names, ", ") + ") IN (" + strings.Join(tuples, ", ") + ")"
 	if tenant != "" && c.model.Tenant != "" {
 		where += " AND " + c.column(c.model.Tenant) + "::text = " + param(tenant)
 	}
-	return `SELECT coalesce(json_agg(l.id), '[]')::text FROM (SELECT ` + resourceID(ids) + ` AS id FROM ` + c.targetTable() + ` AS ` + c.alias +
-		` WHERE ` + where + ` ORDER BY ` + strings.Join(keys, ", ") + ` FOR NO KEY UPDATE) AS l`, args
+	table := c.targetTable() + ` AS ` + c.alias
+	return `WITH "__audit" AS (SELECT ` + strings.Join(c.oldKeys(), ", ") + ` FROM ` + table + ` WHERE ` + where +
+		` ORDER BY ` + strings.Join(keys, ", ") + ` FOR NO KEY UPDATE) ` +
+		`SELECT coalesce(json_agg(` + resourceID(ids) + `), '[]')::text FROM "__audit" ` +
+		`HAVING count(*) = (SELECT count(*) FROM "__audit" JOIN ` + table + ` ON ` + c.join() + `)`, args
 }
 
 // Failed implements stmtpool.Rewriter: it tells the trail's errors from the change's own.
@@ -191,7 +204,7 @@ func (c *capture) Failed(err error) error {
 	return err
 }
 
-var namesTrail = regexp.MustCompile(`\b(` + models.AuditLogsTable + `|courtroll_uuidv7|` + regexp.QuoteMeta(concurrentSetting) + `)\b`)
+var namesTrail = regexp.MustCompile(`\b(` + models.AuditLogsTable + `|courtroll_uuidv7|` + regexp.QuoteMeta(uncertainSetting) + `)\b`)
 
 // isTrailError reports whether the part of the statement that failed is the one that writes the trail.
 func (c *capture) isTrailError(err error) bool {

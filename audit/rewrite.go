@@ -19,9 +19,9 @@ import (
 // trailStart begins the part of a statement that writes the trail.
 const trailStart = `"__l" AS (`
 
-// concurrentSetting is read where an upsert meets a row that was not locked
-// before. No such setting exists, so the statement fails as a whole.
-const concurrentSetting = "courtroll.concurrent_upsert"
+// uncertainSetting is read where a row's old values would be a guess. No such
+// setting exists, so the statement fails as a whole.
+const uncertainSetting = "courtroll.old_values_uncertain"
 
 // operation is what the statement's text does.
 type operation uint8
@@ -184,7 +184,7 @@ func (c *change) count() string {
 	if c.op != opUpdate {
 		return "count(*)"
 	}
-	return `CASE WHEN ` + c.complete() + ` THEN count(*) ELSE current_setting('` + concurrentSetting + `')::bigint END`
+	return `CASE WHEN ` + c.complete() + ` THEN count(*) ELSE current_setting('` + uncertainSetting + `')::bigint END`
 }
 
 // settled is the condition under which rows are returned. The trail is counted
@@ -192,7 +192,7 @@ func (c *change) count() string {
 func (c *change) settled() string {
 	condition := `(SELECT count(*) FROM "__l") >= 0`
 	if c.op == opUpdate {
-		condition += ` AND CASE WHEN ` + c.complete() + ` THEN true ELSE current_setting('` + concurrentSetting + `') IS NULL END`
+		condition += ` AND CASE WHEN ` + c.complete() + ` THEN true ELSE current_setting('` + uncertainSetting + `') IS NULL END`
 	}
 	return condition
 }
@@ -264,7 +264,7 @@ func (c *change) condition(locked string) string {
 		return "d.real"
 	case opUpsert:
 		return fmt.Sprintf(`(w."__created" OR d.real) AND CASE WHEN w."__created" OR jsonb_exists(%s::text::jsonb, %s) THEN true ELSE current_setting('%s') IS NULL END`,
-			locked, resourceID(c.keys()), concurrentSetting)
+			locked, resourceID(c.keys()), uncertainSetting)
 	}
 	return ""
 }

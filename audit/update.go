@@ -38,13 +38,7 @@ func (c *change) locked() string {
 	if c.op != opUpdate {
 		return ""
 	}
-	var columns []string
-	for i, key := range c.model.Keys {
-		columns = append(columns, fmt.Sprintf(`%s AS "__k%d"`, c.column(key), i))
-	}
-	if c.model.Tenant != "" {
-		columns = append(columns, c.column(c.model.Tenant)+` AS "__t"`)
-	}
+	columns := c.oldKeys()
 	for i, column := range c.model.Columns {
 		columns = append(columns, c.column(column.Name)+` AS `+oldName(i))
 	}
@@ -53,6 +47,18 @@ func (c *change) locked() string {
 		condition = "\n WHERE " + c.where
 	}
 	return `"__audit" AS (SELECT ` + strings.Join(columns, ", ") + ` FROM ` + c.target + condition + "\n FOR NO KEY UPDATE), "
+}
+
+// oldKeys are the columns of __audit that join reads.
+func (c *change) oldKeys() []string {
+	var columns []string
+	for i, key := range c.model.Keys {
+		columns = append(columns, fmt.Sprintf(`%s AS "__k%d"`, c.column(key), i))
+	}
+	if c.model.Tenant != "" {
+		columns = append(columns, c.column(c.model.Tenant)+` AS "__t"`)
+	}
+	return columns
 }
 
 // join is the condition on which a row is the one that was locked.
@@ -68,12 +74,21 @@ func (c *change) join() string {
 }
 
 // complete reports whether every row that was locked was also found again by
-// its key, so that its change is made and recorded. A trigger may have kept
-// some from being changed; a key that another transaction changed meanwhile,
-// or one that is NULL, would lose the change.
+// its key, and no other by that key, so that its change is made and recorded
+// with its own old values. A trigger may have kept some from being changed; a
+// key that another transaction changed meanwhile, or one that is NULL, would
+// lose the change.
 func (c *change) complete() string {
+	var key []string
+	for i := range c.model.Keys {
+		key = append(key, fmt.Sprintf(`"__k%d"`, i))
+	}
+	if c.model.Tenant != "" {
+		key = append(key, `"__t"`)
+	}
 	locked := `(SELECT count(*) FROM "__audit")`
-	return locked + ` = (SELECT count(*) FROM "__w") OR ` + locked + ` = (SELECT count(*) FROM "__audit" JOIN ` + c.target + ` ON ` + c.join() + `)`
+	return locked + ` = (SELECT count(*) FROM (SELECT DISTINCT ` + strings.Join(key, ", ") + ` FROM "__audit") AS k) AND (` +
+		locked + ` = (SELECT count(*) FROM "__w") OR ` + locked + ` = (SELECT count(*) FROM "__audit" JOIN ` + c.target + ` ON ` + c.join() + `))`
 }
 
 // hasFrom reports whether the UPDATE has a FROM of its own.

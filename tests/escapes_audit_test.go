@@ -2,6 +2,7 @@ package tests
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"sync"
 	"testing"
@@ -168,5 +169,51 @@ func TestEscape_UpRecreatesTableWithoutIndexes(t *testing.T) {
 	must(t, db.Owner.Raw("SELECT indexname FROM pg_indexes WHERE tablename = 'audit_logs'").Scan(&indexes).Error)
 	if err == nil && len(indexes) < 6 {
 		t.Errorf("Up returned %+v and no error; audit_logs has the indexes %q", result, indexes)
+	}
+}
+
+type RVersion struct {
+	ID       int64 `gorm:"primaryKey;autoIncrement:false"`
+	Version  int64
+	TenantID string
+	Note     string
+}
+
+func (RVersion) TableName() string { return "r_versions" }
+
+// A model's key that is not the table's: what has more than one row of it must
+// neither change rows that the condition leaves out nor mix up old values.
+func TestEscape_ModelKeyNotUnique(t *testing.T) {
+	t.Parallel()
+	b := withTables(t, false, []any{&RVersion{}}, nil,
+		"CREATE TABLE r_versions (tenant_id text, id bigint, version bigint, note text, PRIMARY KEY (tenant_id, id, version))",
+		"INSERT INTO r_versions VALUES ('hal',1,1,'one'), ('hal',1,2,'two'), ('acme',1,1,'a')")
+	rows := func() string { return b.text(t, "SELECT tenant_id || version || note FROM r_versions ORDER BY 1") }
+
+	r := b.as(b.hal).Model(&RVersion{}).Where("version = 2").Update("note", "new")
+	if must(t, r.Error); r.RowsAffected != 1 || rows() != "acme1a; hal1one; hal2new" {
+		t.Errorf("%d rows changed; they are now %s", r.RowsAffected, rows())
+	}
+	b.wantTrail(t, `update r_versions 1: note "two"→"new"`)
+
+	before := rows()
+	if err := b.as(b.hal).Model(&RVersion{ID: 1}).Update("note", gorm.Expr("note || 'x'")).Error; !errors.Is(err, audit.ErrAudit) {
+		t.Errorf("two rows of one key: %v, want ErrAudit", err)
+	}
+	var returned []RVersion
+	if err := b.as(b.hal).Model(&returned).Clauses(clause.Returning{}).Where("id = 1").Update("note", gorm.Expr("note || 'x'")).Error; !errors.Is(err, audit.ErrAudit) {
+		t.Errorf("returning two rows of one key: %v, want ErrAudit", err)
+	}
+	onVersion := clause.OnConflict{Columns: []clause.Column{{Name: "tenant_id"}, {Name: "id"}, {Name: "version"}}, UpdateAll: true}
+	for _, upserts := range [][]RVersion{
+		{{ID: 1, Version: 1, Note: "u"}, {ID: 1, Version: 2, Note: "u"}},
+		{{ID: 1, Version: 1, Note: "u"}},
+	} {
+		if err := b.as(b.hal).Clauses(onVersion).Create(&upserts).Error; !errors.Is(err, audit.ErrAudit) {
+			t.Errorf("%d upserts of one key: %v, want ErrAudit", len(upserts), err)
+		}
+	}
+	if rows() != before {
+		t.Errorf("rows changed from %s to %s", before, rows())
 	}
 }
