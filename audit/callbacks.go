@@ -43,7 +43,7 @@ func (p *Plugin) guardChange(db *gorm.DB) {
 }
 
 func (p *Plugin) admit(stmt *gorm.Statement) error {
-	if stmt.Schema == nil || plan.Unqualified(stmt.Schema.Table) != tableOf(stmt) {
+	if !p.fits(stmt.Schema, tableOf(stmt)) {
 		return ErrUnaudited
 	}
 	if actor, _ := ActorFromContext(stmt.Context); p.config.RequireActor && !actor.named() {
@@ -81,7 +81,7 @@ func (p *Plugin) capture(db *gorm.DB, isDelete bool) {
 		pool.Verify = append(pool.Verify, p.verifyRaw)
 		return
 	}
-	model, err := p.audited(db.Statement.Schema)
+	model, err := p.audited(db.Statement.Schema, name)
 	if err == nil && isUpsert(db.Statement) {
 		// Its locks must last until it has run, also with SkipDefaultTransaction.
 		// Any other change is one statement with its trail and needs no transaction.

@@ -23,8 +23,15 @@ type Plugin struct {
 	base     gorm.ConnPool
 	excluded map[string]bool
 	mu       sync.RWMutex
-	models   map[*schema.Schema]*plan.Audited // as each model has it
-	tables   map[string]*plan.Audited         // merged over the models of each table
+	models   map[modelOf]*plan.Audited // as each model has it
+	tables   map[string]*plan.Audited  // merged over the models of each table, by its name with its schema
+	named    map[string]bool           // the names, without schema, of tables
+}
+
+// modelOf is a model in its use for a table: its own, or one named with GORM's Table.
+type modelOf struct {
+	schema *schema.Schema
+	table  string
 }
 
 // New returns the plugin, for [gorm.DB.Use]. It checks nothing: every error of
@@ -47,7 +54,7 @@ func (p *Plugin) Initialize(db *gorm.DB) error {
 		return fmt.Errorf("audit: %w", err)
 	}
 	p.registry, p.base = registry, db.ConnPool
-	p.models, p.tables = map[*schema.Schema]*plan.Audited{}, map[string]*plan.Audited{}
+	p.models, p.tables, p.named = map[modelOf]*plan.Audited{}, map[string]*plan.Audited{}, map[string]bool{}
 	if err := p.learnModels(db); err != nil {
 		return fmt.Errorf("audit: %w", err)
 	}
@@ -79,44 +86,71 @@ func (p *Plugin) learnModels(db *gorm.DB) error {
 		if err != nil {
 			return err
 		}
-		if _, err := p.audited(s); err != nil {
+		if _, err := p.audited(s, plan.Unqualified(s.Table)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// audited returns how a model's rows enter the trail: with the columns of all
-// models of its table that are known, by the model's own key.
-func (p *Plugin) audited(s *schema.Schema) (*plan.Audited, error) {
+// audited returns how a model's rows enter the trail of the table of that name.
+// In its own table they do with the columns of all models of the table that are
+// known, by the model's own key if it has one. A table that is named with GORM's
+// Table and has no model of its own is taken to be as the model says.
+func (p *Plugin) audited(s *schema.Schema, name string) (*plan.Audited, error) {
+	model := modelOf{s, name}
+	isOwn := plan.Unqualified(s.Table) == name
 	p.mu.RLock()
-	own, table := p.models[s], p.tables[s.Table]
+	own, table := p.models[model], p.tables[s.Table]
 	p.mu.RUnlock()
 	if own == nil {
 		var err error
-		if own, table, err = p.learn(s); err != nil {
+		if own, table, err = p.learn(model, isOwn); err != nil {
 			return nil, err
 		}
 	}
+	if !isOwn {
+		return own, nil
+	}
 	merged := *table
-	merged.Keys = own.Keys
+	if len(own.Keys) > 0 {
+		merged.Keys = own.Keys
+	}
 	return &merged, nil
 }
 
-func (p *Plugin) learn(s *schema.Schema) (own, table *plan.Audited, err error) {
-	p.registry.Learn(s)
-	known, _ := p.registry.Lookup(plan.Unqualified(s.Table))
-	if own, err = plan.CompileAudited(s, known); err != nil {
+func (p *Plugin) learn(model modelOf, isOwn bool) (own, table *plan.Audited, err error) {
+	p.registry.Learn(model.schema)
+	p.registry.LearnAs(model.table, model.schema)
+	known, _ := p.registry.Lookup(model.table)
+	if own, err = plan.CompileAudited(model.schema, known); err != nil {
 		return nil, nil, err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if table = p.tables[s.Table]; table == nil {
+	p.models[model] = own
+	if !isOwn {
+		return own, nil, nil
+	}
+	p.named[model.table] = true
+	name := model.schema.Table
+	if table = p.tables[name]; table == nil {
 		table = own
 	} else {
 		table = table.Merge(own)
 	}
 	table.Tenant = known.Column
-	p.models[s], p.tables[s.Table] = own, table
+	p.tables[name] = table
 	return own, table, nil
+}
+
+// fits reports whether the statement's model is one of its table: one of the
+// table's own, or any other where none is known.
+func (p *Plugin) fits(s *schema.Schema, name string) bool {
+	if s == nil || name == "" {
+		return false
+	}
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return plan.Unqualified(s.Table) == name || !p.named[name]
 }

@@ -30,7 +30,7 @@ func (p *Plugin) guardQuery(db *gorm.DB) {
 func (p *Plugin) guardRow(db *gorm.DB) {
 	if db.Error == nil && db.Statement.SQL.Len() == 0 {
 		p.learn(db.Statement)
-		ensureWhere(db.Statement)
+		p.ensureWhere(db.Statement)
 	}
 }
 
@@ -40,7 +40,7 @@ func (p *Plugin) guardChange(db *gorm.DB) {
 	}
 	p.learn(db.Statement)
 	if db.AllowGlobalUpdate {
-		ensureWhere(db.Statement)
+		p.ensureWhere(db.Statement)
 	}
 	if err := p.admitMain(db.Statement); err != nil {
 		_ = db.AddError(err)
@@ -62,8 +62,12 @@ func (p *Plugin) guardCreate(db *gorm.DB) {
 }
 
 func (p *Plugin) learn(stmt *gorm.Statement) {
-	if stmt.Schema != nil {
-		p.registry.Learn(stmt.Schema)
+	if stmt.Schema == nil {
+		return
+	}
+	p.registry.Learn(stmt.Schema)
+	if main, ok := mainTable(stmt); ok && stmt.TableExpr != nil {
+		p.registry.LearnAs(main.Name, stmt.Schema)
 	}
 }
 
@@ -108,9 +112,16 @@ func mainTable(stmt *gorm.Statement) (sqllex.Ref, bool) {
 	return sqllex.Ref{}, false
 }
 
-// ensureWhere makes sure that the WHERE builder is called. The clause is taken
-// back after the statement: GORM's ErrMissingWhereClause must not count it.
-func ensureWhere(stmt *gorm.Statement) {
+// ensureWhere makes sure that the WHERE builder is called where it may have
+// something to write. The clause is taken back after the statement: GORM's
+// ErrMissingWhereClause must not count it.
+func (p *Plugin) ensureWhere(stmt *gorm.Statement) {
+	main, ok := mainTable(stmt)
+	table, _ := p.registry.Lookup(main.Name)
+	from, _ := stmt.Clauses["FROM"].Expression.(clause.From)
+	if len(from.Tables) == 0 && (!ok || table.Class == plan.Shared) {
+		return
+	}
 	if c, ok := stmt.Clauses["WHERE"]; !ok || c.Expression == nil {
 		c.Name, c.Expression = "WHERE", clause.Where{}
 		stmt.Clauses["WHERE"] = c

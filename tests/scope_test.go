@@ -262,3 +262,39 @@ func TestGenerics(t *testing.T) {
 		t.Errorf("another tenant's rows changed:\n%s\n%s", before, after)
 	}
 }
+
+func TestTable_NamedWithAnotherTablesModel(t *testing.T) {
+	t.Parallel()
+	b := withTables(t, false, nil, nil, "CREATE TABLE old_authors (LIKE authors INCLUDING ALL)",
+		"INSERT INTO old_authors (id, email, name, tenant_id) VALUES (1, 'a', 'acme author', 'acme'), (2, 'd', 'hal author', 'hal')")
+	var found []Author
+	must(t, b.as(b.hal).Table("old_authors AS o").Order("o.id").Find(&found).Error)
+	if len(found) != 1 || found[0].Name != "hal author" {
+		t.Errorf("found %+v", found)
+	}
+	if err := b.as(b.hal).Table("old_authors").Create(&Author{ID: 9, Email: "e", Name: "n"}).Error; err != nil {
+		t.Errorf("create: %v", err)
+	}
+	must(t, b.as(b.hal).Table("old_authors").Delete(&Author{}, 9).Error)
+	b.wantTrail(t, `create old_authors 9: email null→"e", id null→9, name null→"n", tenant_id null→"hal"`, `delete old_authors 9: email "e"→null, id 9→null, name "n"→null, tenant_id "hal"→null`)
+	if err := b.as(b.hal).Table("old_countries").Find(&[]Country{}).Error; !errors.Is(err, tenancy.ErrUnclassified) {
+		t.Errorf("a model without the tenant column: %v, want ErrUnclassified", err)
+	}
+}
+
+func TestShared_TextIsGORMs(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	for name, build := range map[string]func(db *gorm.DB) *gorm.DB{
+		"find":      func(db *gorm.DB) *gorm.DB { return db.Find(&[]Country{}) },
+		"derived":   func(db *gorm.DB) *gorm.DB { return db.Table("(?) AS c", db.Model(&Country{})).Find(&[]Country{}) },
+		"update":    func(db *gorm.DB) *gorm.DB { return db.Model(&Country{}).Update("name", "x") },
+		"condition": func(db *gorm.DB) *gorm.DB { return db.Where("code = ?", "x").Or("code = ?", "y").Find(&[]Country{}) },
+	} {
+		session := &gorm.Session{DryRun: true, AllowGlobalUpdate: true}
+		with, without := build(b.as(b.hal).Session(session)), build(b.Owner.Session(session))
+		if got, want := with.Statement.SQL.String(), without.Statement.SQL.String(); got != want || want == "" {
+			t.Errorf("%s: %q, without the plugins %q", name, got, want)
+		}
+	}
+}

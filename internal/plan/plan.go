@@ -169,6 +169,22 @@ func (r *Registry) Learn(s *schema.Schema) {
 	r.learn(s, map[*schema.Schema]bool{})
 }
 
+// LearnAs classifies a table that is reached by a name of its own with the model
+// of another, as GORM's Table does: the model's tenant column makes it owned.
+func (r *Registry) LearnAs(name string, s *schema.Schema) {
+	if s.FieldsByDBName[r.column] == nil {
+		return
+	}
+	if known, _ := r.Lookup(name); known.Class != Unclassified {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if known, _ := r.Lookup(name); known.Class == Unclassified {
+		r.tables.Store(name, r.owned(Table{Name: name}, s, r.column, Owned))
+	}
+}
+
 // learn marks a schema as seen when its table is stored, not before: whoever
 // finds it seen relies on that.
 func (r *Registry) learn(s *schema.Schema, visited map[*schema.Schema]bool) {
