@@ -36,6 +36,9 @@ func (p *Plugin) open(db *gorm.DB) {
 func (p *Plugin) close(db *gorm.DB) {
 	stmtpool.Close(db)
 	dropEmptyWhere(db.Statement)
+	if s := scopeOf(db.Statement.Context); db.DryRun && !s.inherited {
+		_ = s.settle(db.Statement.Vars) // for whoever looks at them: nothing is sent
+	}
 	if err := guardError(db.Error); err != nil {
 		db.Error = refuse(db.Statement.Table, err)
 	}

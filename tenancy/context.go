@@ -10,8 +10,9 @@ type contextKey struct{}
 
 // scope is what a context says of the tenant: one tenant, all, or neither.
 type scope struct {
-	tenant string
-	system *SystemScope
+	tenant    string
+	system    *SystemScope
+	inherited bool // a sub-query's: that of the statement around it
 }
 
 // WithTenant returns a context whose statements belong to the tenant id. It
@@ -80,6 +81,8 @@ func scopeOf(ctx context.Context) scope {
 // check returns nil if the scope lets statements reach tenant-owned tables.
 func (s scope) check() error {
 	switch {
+	case s.inherited:
+		return nil
 	case s.system != nil && s.system.reason == "":
 		return ErrNoReason
 	case s.system == nil && strings.TrimSpace(s.tenant) == "":

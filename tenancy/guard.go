@@ -15,6 +15,7 @@ import (
 // the text is not built, the verifier decides.
 
 func (p *Plugin) guardQuery(db *gorm.DB) {
+	inherit(db.Statement)
 	p.guardRow(db)
 	if db.Error != nil || db.Statement.SQL.Len() > 0 {
 		return
@@ -95,6 +96,9 @@ func (p *Plugin) admit(name string, s scope) error {
 	if table.Class == plan.Unclassified {
 		return refuse(name, ErrUnclassified)
 	}
+	if s.inherited {
+		return nil
+	}
 	if _, err := table.Value(s.tenant); err != nil {
 		return refuse(name, err)
 	}
@@ -157,4 +161,9 @@ func (r refusal) Value() (driver.Value, error) { return nil, r.err }
 type bound struct{ value driver.Value }
 
 // Value implements [driver.Valuer].
-func (b bound) Value() (driver.Value, error) { return b.value, nil }
+func (b bound) Value() (driver.Value, error) {
+	if place, ok := b.value.(inherited); ok {
+		return nil, refuse(place.table.Name, ErrNoTenant)
+	}
+	return b.value, nil
+}

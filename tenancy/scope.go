@@ -43,6 +43,9 @@ func (e predicate) Build(b clause.Builder) {
 }
 
 func (e predicate) value() any {
+	if e.scope.inherited {
+		return bound{inherited{e.table}}
+	}
 	value, err := e.table.Value(e.scope.tenant)
 	if err != nil {
 		return refusal{refuse(e.table.Name, err)}

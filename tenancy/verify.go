@@ -43,6 +43,9 @@ func (v verifier) verify(query string, args []any) error {
 	if err := checkArgs(args); err != nil {
 		return err
 	}
+	if err := v.scope.settle(args); err != nil {
+		return err
+	}
 	s, err := sqllex.Analyze(query)
 	if err == nil && ddl[s.Verb] {
 		return &StatementError{Err: ErrMigrateHandle}

@@ -3,6 +3,7 @@ package tests
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 
 	"gorm.io/gorm"
@@ -255,9 +256,6 @@ func TestGenerics(t *testing.T) {
 	if _, err := pages.Find(context.Background()); !errors.Is(err, tenancy.ErrNoTenant) {
 		t.Errorf("find: %v, want ErrNoTenant", err)
 	}
-	if _, err := pages.Where("id IN (?)", pages.Select("id")).Find(b.hal); !errors.Is(err, tenancy.ErrNoTenant) {
-		t.Errorf("a sub-query of the generics API has no context: %v, want ErrNoTenant", err)
-	}
 	if after := snapshot(t, b); after != before {
 		t.Errorf("another tenant's rows changed:\n%s\n%s", before, after)
 	}
@@ -296,5 +294,54 @@ func TestShared_TextIsGORMs(t *testing.T) {
 		if got, want := with.Statement.SQL.String(), without.Statement.SQL.String(); got != want || want == "" {
 			t.Errorf("%s: %q, without the plugins %q", name, got, want)
 		}
+	}
+}
+
+// GORM builds a sub-query of gorm.G without the context of its statement.
+func TestGenerics_SubQueryHasTheStatementsTenant(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	seed(t, b)
+	authors := gorm.G[Author](b.app)
+	ids := authors.Select("id")
+	for name, find := range map[string]func(ctx context.Context) ([]Page, error){
+		"generics": func(ctx context.Context) ([]Page, error) {
+			return gorm.G[Page](b.app).Where("author_id IN (?)", ids).Find(ctx)
+		},
+		"nested": func(ctx context.Context) ([]Page, error) {
+			return gorm.G[Page](b.app).Where("author_id IN (?)", authors.Where("id IN (?)", ids).Select("id")).Find(ctx)
+		},
+		"db": func(ctx context.Context) (pages []Page, err error) {
+			return pages, b.as(ctx).Where("author_id IN (?)", ids).Find(&pages).Error
+		},
+		"join": func(ctx context.Context) ([]Page, error) {
+			return gorm.G[Page](b.app).Joins(clause.InnerJoin.AssociationFrom("Author", ids).As("q"),
+				func(db gorm.JoinBuilder, joined, current clause.Table) error {
+					db.Where("?.id = ?.author_id", joined, current)
+					return nil
+				}).Find(ctx)
+		},
+	} {
+		pages, err := find(b.hal)
+		if err != nil || len(pages) != 1 || pages[0].Title != "hal page" {
+			t.Errorf("%s: found %q, %v", name, titles(pages), err)
+		}
+		for _, ctx := range []context.Context{context.Background(), b.system} {
+			if _, err := find(ctx); !errors.Is(err, tenancy.ErrNoTenant) {
+				t.Errorf("%s: %v, want ErrNoTenant", name, err)
+			}
+		}
+	}
+	var codes []string
+	must(t, b.as(b.hal).Model(&Country{}).Where("1 = (?)", authors.Select("count(*)").Where("name = ?", "acme author")).Pluck("code", &codes).Error)
+	if len(codes) > 0 {
+		t.Error("the sub-query of a shared table's statement saw another tenant's row")
+	}
+	if err := b.as(b.hal).Where("author_id IN (?)", b.app.Model(&Author{}).Select("id")).Find(&[]Page{}).Error; !errors.Is(err, tenancy.ErrNoTenant) {
+		t.Errorf("a *gorm.DB without a tenant: %v, want ErrNoTenant", err)
+	}
+	dry := b.as(b.hal).Session(&gorm.Session{DryRun: true}).Where("author_id IN (?)", ids).Find(&[]Page{}).Statement
+	if text := b.app.Explain(dry.SQL.String(), dry.Vars...); strings.Count(text, "= 'hal'") != 2 {
+		t.Errorf("dry run: %s", text)
 	}
 }
