@@ -43,7 +43,8 @@ func (p *Plugin) guardChange(db *gorm.DB) {
 }
 
 func (p *Plugin) admit(stmt *gorm.Statement) error {
-	if !p.fits(stmt.Schema, tableOf(stmt)) {
+	name := tableOf(stmt)
+	if name == "" || stmt.Schema == nil && p.named(name) == nil {
 		return ErrUnaudited
 	}
 	if actor, _ := ActorFromContext(stmt.Context); p.config.RequireActor && !actor.named() {

@@ -16,7 +16,7 @@
 // only the time of the update, leaves no entry.
 //
 // A write that cannot be captured is refused with [ErrUnaudited]: SQL written
-// by hand, and a table reached without its model. The trail itself is
+// by hand, and a table of which no model is known. The trail itself is
 // append-only, and takes its time from the database.
 //
 // # What is recorded

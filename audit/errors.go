@@ -13,9 +13,10 @@ var (
 	ErrAudit = errors.New("the audit record could not be written, so the change was not made")
 
 	// ErrUnaudited is a write that cannot be captured: SQL written by hand, or a
-	// table reached without its model. The way out is GORM's methods with the
-	// model, or an exclusion of the table in [Config.Exclude].
-	ErrUnaudited = errors.New("the write cannot be captured: use GORM's methods with the table's model, or name the table in Config.Exclude with a reason")
+	// table of which no model is known. The way out is GORM's methods with the
+	// model, the model in Config.Models where the table is reached by its name, or
+	// an exclusion of the table in [Config.Exclude].
+	ErrUnaudited = errors.New("the write cannot be captured: use GORM's methods with the table's model (listed in Config.Models where the table is reached by name), or name the table in Config.Exclude with a reason")
 
 	// ErrAppendOnly is an update or a delete of the audit trail, or a row of it
 	// that names its own time.

@@ -25,7 +25,7 @@ type Plugin struct {
 	mu       sync.RWMutex
 	models   map[modelOf]*plan.Audited // as each model has it
 	tables   map[string]*plan.Audited  // merged over the models of each table, by its name with its schema
-	named    map[string]bool           // the names, without schema, of tables
+	names    map[string][]string       // the tables of a name without schema
 }
 
 // modelOf is a model in its use for a table: its own, or one named with GORM's Table.
@@ -54,7 +54,7 @@ func (p *Plugin) Initialize(db *gorm.DB) error {
 		return fmt.Errorf("audit: %w", err)
 	}
 	p.registry, p.base = registry, db.ConnPool
-	p.models, p.tables, p.named = map[modelOf]*plan.Audited{}, map[string]*plan.Audited{}, map[string]bool{}
+	p.models, p.tables, p.names = map[modelOf]*plan.Audited{}, map[string]*plan.Audited{}, map[string][]string{}
 	if err := p.learnModels(db); err != nil {
 		return fmt.Errorf("audit: %w", err)
 	}
@@ -93,23 +93,27 @@ func (p *Plugin) learnModels(db *gorm.DB) error {
 	return nil
 }
 
-// audited returns how a model's rows enter the trail of the table of that name.
-// In its own table they do with the columns of all models of the table that are
-// known, by the model's own key if it has one. A table that is named with GORM's
-// Table and has no model of its own is taken to be as the model says.
+// audited returns how rows of the table of that name enter the trail. A model's
+// own table is recorded with the columns of all its models that are known, by
+// this model's key if it has one. A table that is reached by its name is
+// recorded as its own models say, or, where none is known, as the statement's
+// model does. Nil stands for a table of which nothing is known.
 func (p *Plugin) audited(s *schema.Schema, name string) (*plan.Audited, error) {
-	model := modelOf{s, name}
-	isOwn := plan.Unqualified(s.Table) == name
+	if s == nil || plan.Unqualified(s.Table) != name {
+		if table := p.named(name); table != nil || s == nil {
+			return table, nil
+		}
+	}
 	p.mu.RLock()
-	own, table := p.models[model], p.tables[s.Table]
+	own, table := p.models[modelOf{s, name}], p.tables[s.Table]
 	p.mu.RUnlock()
 	if own == nil {
 		var err error
-		if own, table, err = p.learn(model, isOwn); err != nil {
+		if own, table, err = p.learn(s, name); err != nil {
 			return nil, err
 		}
 	}
-	if !isOwn {
+	if plan.Unqualified(s.Table) != name {
 		return own, nil
 	}
 	merged := *table
@@ -119,38 +123,37 @@ func (p *Plugin) audited(s *schema.Schema, name string) (*plan.Audited, error) {
 	return &merged, nil
 }
 
-func (p *Plugin) learn(model modelOf, isOwn bool) (own, table *plan.Audited, err error) {
-	p.registry.Learn(model.schema)
-	p.registry.LearnAs(model.table, model.schema)
-	known, _ := p.registry.Lookup(model.table)
-	if own, err = plan.CompileAudited(model.schema, known); err != nil {
+// named returns what the models of a table say, nil if none is known, or if
+// tables of that name are in several schemas.
+func (p *Plugin) named(name string) *plan.Audited {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	if names := p.names[name]; len(names) == 1 {
+		return p.tables[names[0]]
+	}
+	return nil
+}
+
+func (p *Plugin) learn(s *schema.Schema, name string) (own, table *plan.Audited, err error) {
+	p.registry.Learn(s)
+	p.registry.LearnAs(name, s)
+	known, _ := p.registry.Lookup(name)
+	if own, err = plan.CompileAudited(s, known); err != nil {
 		return nil, nil, err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.models[model] = own
-	if !isOwn {
+	p.models[modelOf{s, name}] = own
+	if plan.Unqualified(s.Table) != name {
 		return own, nil, nil
 	}
-	p.named[model.table] = true
-	name := model.schema.Table
-	if table = p.tables[name]; table == nil {
+	if table = p.tables[s.Table]; table == nil {
 		table = own
+		p.names[name] = append(p.names[name], s.Table)
 	} else {
 		table = table.Merge(own)
 	}
 	table.Tenant = known.Column
-	p.tables[name] = table
+	p.tables[s.Table] = table
 	return own, table, nil
-}
-
-// fits reports whether the statement's model is one of its table: one of the
-// table's own, or any other where none is known.
-func (p *Plugin) fits(s *schema.Schema, name string) bool {
-	if s == nil || name == "" {
-		return false
-	}
-	p.mu.RLock()
-	defer p.mu.RUnlock()
-	return plan.Unqualified(s.Table) == name || !p.named[name]
 }

@@ -171,6 +171,22 @@ func TestAudit_OwnErrors(t *testing.T) {
 	b.wantTrail(t)
 }
 
+// A table whose model is known is recorded by it, however it is reached.
+func TestAudit_TableByName(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	hal := b.as(b.hal)
+	must(t, hal.Table("authors").Create(map[string]any{"id": 1, "email": "e", "name": "n"}).Error)
+	must(t, hal.Table("authors AS a").Where("a.id = 1").Updates(map[string]any{"name": "x"}).Error)
+	must(t, hal.Model(&Page{}).Table("authors").Where("id = 1").UpdateColumn("name", "y").Error)
+	must(t, hal.Table("authors").Where("id = 1").Delete(nil).Error)
+	b.wantTrail(t,
+		`create authors 1: email null→"e", id null→1, name null→"n", tenant_id null→"hal"`,
+		`update authors 1: name "n"→"x"`,
+		`update authors 1: name "x"→"y"`,
+		`delete authors 1: email "e"→null, id 1→null, name "y"→null, tenant_id "hal"→null`)
+}
+
 func TestAudit_Unaudited(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t, schema)
@@ -182,10 +198,10 @@ func TestAudit_Unaudited(t *testing.T) {
 		"exec":           {hal.Exec("UPDATE authors SET name = 'x'").Error, audit.ErrUnaudited},
 		"raw":            {hal.Raw("DELETE FROM authors RETURNING id").Scan(&[]int{}).Error, audit.ErrUnaudited},
 		"raw row":        {hal.Raw("WITH d AS (DELETE FROM authors RETURNING id) SELECT count(*) FROM d").Row().Scan(new(int)), audit.ErrUnaudited},
-		"table":          {hal.Table("authors").Where("1=1").Updates(map[string]any{"name": "x"}).Error, audit.ErrUnaudited},
-		"table create":   {hal.Table("authors").Create(map[string]any{"id": 1}).Error, audit.ErrUnaudited},
-		"table delete":   {hal.Table("authors").Where("1=1").Delete(nil).Error, audit.ErrUnaudited},
-		"other model":    {hal.Model(&Page{}).Table("authors").Where("1=1").Update("name", "x").Error, audit.ErrUnaudited},
+		"table":          {hal.Table("mystery").Where("1=1").Updates(map[string]any{"name": "x"}).Error, audit.ErrUnaudited},
+		"table create":   {hal.Table("mystery").Create(map[string]any{"id": 1}).Error, audit.ErrUnaudited},
+		"table delete":   {hal.Table("mystery").Where("1=1").Delete(nil).Error, audit.ErrUnaudited},
+		"two tables":     {hal.Table("authors, pages").Where("1=1").Updates(map[string]any{"name": "x"}).Error, audit.ErrUnaudited},
 		"unknown":        {hal.Exec("DELETE FROM mystery").Error, audit.ErrUnaudited},
 		"do":             {hal.Exec("DO $$ BEGIN END $$").Error, audit.ErrUnaudited},
 		"truncate":       {hal.Exec("TRUNCATE authors").Error, audit.ErrUnaudited},

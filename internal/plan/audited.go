@@ -111,6 +111,9 @@ func (a *Audited) Merge(b *Audited) *Audited {
 	out := *a
 	out.Omitted = append(slices.Clone(a.Omitted), b.Omitted...)
 	out.DeletedAt = cmp.Or(a.DeletedAt, b.DeletedAt)
+	if len(out.Keys) == 0 {
+		out.Keys = b.Keys
+	}
 	out.Columns = nil
 	for _, c := range append(slices.Clone(a.Columns), b.Columns...) {
 		i := slices.IndexFunc(out.Columns, func(o Column) bool { return o.Name == c.Name })
