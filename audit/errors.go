@@ -3,6 +3,8 @@ package audit
 import (
 	"errors"
 	"fmt"
+
+	"github.com/courtroll/courtroll/internal/hooks"
 )
 
 // Errors of this package, to be matched with [errors.Is]. None of them, nor any
@@ -25,6 +27,11 @@ var (
 	// ErrNoActor is a write without an actor where [Config.RequireActor] is set.
 	// The way out is a context made by [WithActor].
 	ErrNoActor = errors.New("no actor: use db.WithContext with a context made by audit.WithActor")
+
+	// ErrDisplaced is a statement on a handle on which another plugin, installed
+	// after this one, replaced or removed its callbacks, or anchored its own so
+	// that GORM runs none. The way out is to install that plugin first.
+	ErrDisplaced = hooks.ErrDisplaced
 
 	// ErrCursor is a cursor that [List] did not make.
 	ErrCursor = errors.New("the cursor is not one that audit.List returned")

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/courtroll/courtroll/internal/hooks"
 	"github.com/courtroll/courtroll/internal/plan"
 )
 
@@ -42,6 +43,11 @@ var (
 	// ErrTenantFormat is a tenant id that does not fit the type of the tenant
 	// column: not a canonical integer or UUID where the column holds these.
 	ErrTenantFormat = plan.ErrTenantFormat
+
+	// ErrDisplaced is a statement on a handle on which another plugin, installed
+	// after this one, replaced or removed its callbacks, or anchored its own so
+	// that GORM runs none. The way out is to install that plugin first.
+	ErrDisplaced = hooks.ErrDisplaced
 
 	// ErrMigrateHandle is DDL on a handle with the plugin. The way out is a
 	// second handle of the tables' owner, without plugins.

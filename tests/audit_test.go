@@ -306,7 +306,7 @@ func TestAudit_Concurrent(t *testing.T) {
 				case 1:
 					err = b.as(b.hal).Model(&Page{}).Where("id = 1").Update("views", gorm.Expr("views + 1")).Error
 				case 2:
-					err = b.as(b.hal).Clauses(clause.OnConflict{UpdateAll: true}).Create(&Author{ID: int64(100 + i), Email: fmt.Sprint(i), Name: name}).Error
+					err = b.as(b.hal).Clauses(clause.OnConflict{UpdateAll: true}).Create(&Author{ID: int64(100 + i), Email: name, Name: name}).Error
 				}
 				if errors.Is(err, audit.ErrAudit) {
 					retried.Store(name, true) // an upsert that met a row which came between

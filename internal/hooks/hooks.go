@@ -2,14 +2,23 @@
 // processors. GORM passes over much in silence: a callback of the same name
 // replaces the first one, one without an anchor runs too late, and one that
 // another plugin anchors at the statement runs between it and ours. So what must
-// be next to the statement is wrapped around GORM's own callback.
+// be next to the statement is wrapped around GORM's own callback, and each of
+// the two looks for the other before a statement goes on.
 package hooks
 
 import (
+	"errors"
 	"fmt"
+	"reflect"
 
 	"gorm.io/gorm"
+
+	"github.com/courtroll/courtroll/internal/stmtpool"
 )
+
+// ErrDisplaced is a statement on a handle whose callbacks are not those that
+// were registered.
+var ErrDisplaced = errors.New("another plugin replaced, removed or cut off this plugin's callbacks: install it before this one")
 
 // Set holds a plugin's callbacks on one processor.
 type Set struct {
@@ -46,50 +55,78 @@ type Plugin struct {
 // Register registers the callbacks on db. An error leaves db unfit for use.
 func (p Plugin) Register(db *gorm.DB) error {
 	cb := db.Callback()
-	return registerAll(p, cb.Create(), cb.Query(), cb.Update(), cb.Delete(), cb.Row(), cb.Raw())
+	w := &watch{plugin: p.Name, root: db}
+	return registerAll(p, w, cb.Create(), cb.Query(), cb.Update(), cb.Delete(), cb.Row(), cb.Raw())
 }
 
 // processor and callback are what is used of two of GORM's types that have no exported name.
 type processor[C any] interface {
 	Get(name string) func(*gorm.DB)
-	Before(name string) C
+	Match(fn func(*gorm.DB) bool) C
 	Replace(name string, fn func(*gorm.DB)) error
 }
 
-type callback interface {
+type callback[C any] interface {
+	Before(name string) C
 	Register(name string, fn func(*gorm.DB)) error
 }
 
-func registerAll[C callback, P processor[C]](p Plugin, processors ...P) error {
-	for i, r := range []struct {
-		kind string
-		set  Set
-	}{
-		{"create", p.Create},
-		{"query", p.Query},
-		{"update", p.Update},
-		{"delete", p.Delete},
-		{"row", p.Row},
-		{"raw", p.Raw},
-	} {
-		if err := register(processors[i], p.Name, r.kind, r.set); err != nil {
-			return fmt.Errorf("registering callbacks of %s: %w", r.kind, err)
+func registerAll[C callback[C], P processor[C]](p Plugin, w *watch, processors ...P) error {
+	for i, set := range []Set{p.Create, p.Query, p.Update, p.Delete, p.Row, p.Raw} {
+		if err := register(processors[i], w, kind(i), set); err != nil {
+			return fmt.Errorf("registering callbacks of %s: %w", kind(i), err)
 		}
 	}
 	return nil
 }
 
-func register[C callback, P processor[C]](p P, plugin, kind string, set Set) error {
-	guard, own := plugin+":guard_"+kind, "gorm:"+kind
+func register[C callback[C], P processor[C]](p P, w *watch, k kind, set Set) error {
+	guardName, own := fmt.Sprintf("%s:guard_%s", w.plugin, k), "gorm:"+k.String()
 	statement := p.Get(own)
 	switch {
 	case statement == nil:
 		return fmt.Errorf("GORM's callback %q is missing", own)
-	case p.Get(guard) != nil:
-		return fmt.Errorf("a callback %q is there already", guard)
+	case p.Get(guardName) != nil:
+		return fmt.Errorf("a callback %q is there already", guardName)
 	}
-	if err := p.Before("*").Register(guard, set.Guard); err != nil {
+	var guard, around func(*gorm.DB)
+	guard = func(db *gorm.DB) {
+		if w.probed(db, k) {
+			return
+		}
+		if err := w.check(); err != nil || !same(p.Get(own), around) {
+			stop(db, displaced(w.plugin, k))
+			return
+		}
+		set.Guard(db)
+	}
+	inner := set.around(statement)
+	around = func(db *gorm.DB) {
+		if !same(p.Get(guardName), guard) {
+			_ = db.AddError(displaced(w.plugin, k)) // and the statement is left out
+			return
+		}
+		inner(db)
+	}
+	if err := p.Match(w.compiling).Before("*").Register(guardName, guard); err != nil {
 		return err
 	}
-	return p.Replace(own, set.around(statement))
+	return p.Replace(own, around)
+}
+
+func displaced(plugin string, k kind) error {
+	return fmt.Errorf("%s: callbacks of %s: %w", plugin, k, ErrDisplaced)
+}
+
+// stop ends a statement, also for a callback that does not look at its error.
+func stop(db *gorm.DB, err error) {
+	_ = db.AddError(err)
+	pool := stmtpool.Open(db)
+	pool.Verify = append(pool.Verify, func(string, []any) error { return err })
+}
+
+// same reports whether two functions have the same code. Two plugins of ours
+// that wrap the same callback have, and so has a second handle's.
+func same(a, b func(*gorm.DB)) bool {
+	return a != nil && reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer()
 }

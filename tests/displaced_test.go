@@ -1,0 +1,95 @@
+package tests
+
+import (
+	"errors"
+	"testing"
+
+	"gorm.io/gorm"
+
+	"github.com/courtroll/courtroll/audit"
+	"github.com/courtroll/courtroll/internal/pgtest"
+	"github.com/courtroll/courtroll/tenancy"
+)
+
+// What another plugin does to our callbacks after ours was installed must be
+// noticed before a statement is sent.
+func TestDisplaced(t *testing.T) {
+	t.Parallel()
+	nothing := func(*gorm.DB) {}
+	raw := func(db *gorm.DB) { // an executor that knows nothing of ours
+		result, err := db.Statement.ConnPool.ExecContext(db.Statement.Context, db.Statement.SQL.String(), db.Statement.Vars...)
+		_ = db.AddError(err)
+		if err == nil {
+			db.RowsAffected, _ = result.RowsAffected()
+		}
+	}
+	find := func(db *gorm.DB) error { return db.Find(&[]Page{}).Error }
+	for name, tc := range map[string]struct {
+		displace func(db *gorm.DB) error
+		run      func(db *gorm.DB) error
+	}{
+		"statement replaced": {func(db *gorm.DB) error { return db.Callback().Query().Replace("gorm:query", nothing) }, find},
+		"statement removed":  {func(db *gorm.DB) error { return db.Callback().Query().Remove("gorm:query") }, find},
+		"guard removed":      {func(db *gorm.DB) error { return db.Callback().Query().Remove("tenancy:guard_query") }, find},
+		"guard registered over": {func(db *gorm.DB) error {
+			return db.Callback().Query().Before("*").Register("tenancy:guard_query", nothing)
+		},
+			find},
+		"raw replaced": {func(db *gorm.DB) error { return db.Callback().Raw().Replace("gorm:raw", raw) },
+			func(db *gorm.DB) error { return db.Exec("DELETE FROM pages").Error }},
+		"create replaced": {func(db *gorm.DB) error { return db.Callback().Create().Replace("gorm:create", nothing) },
+			func(db *gorm.DB) error { return db.Create(&Page{Title: "x"}).Error }},
+		"audit replaced": {func(db *gorm.DB) error { return db.Callback().Delete().Remove("audit:guard_delete") },
+			func(db *gorm.DB) error { return db.Where("1 = 1").Delete(&Page{}).Error }},
+		"chain of create emptied": {contradict, find},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			seed(t, b)
+			before := b.text(t, "SELECT title FROM pages ORDER BY 1")
+			must(t, b.as(b.hal).Find(&[]Page{}).Error)
+			_ = tc.displace(b.app) // GORM may say so, and a plugin may not listen
+			sent := recordSQL(b.app)
+			if err := tc.run(b.as(b.hal)); !errors.Is(err, tenancy.ErrDisplaced) || !errors.Is(err, audit.ErrDisplaced) {
+				t.Errorf("error %v, want ErrDisplaced", err)
+			}
+			for _, text := range sent.take() {
+				if text != "BEGIN" && text != "ROLLBACK" {
+					t.Errorf("sent %q", text)
+				}
+			}
+			if after := b.text(t, "SELECT title FROM pages ORDER BY 1"); after != before {
+				t.Errorf("pages are %q, were %q", after, before)
+			}
+		})
+	}
+}
+
+// contradict anchors callbacks so that GORM empties the chain.
+func contradict(db *gorm.DB) error {
+	create := db.Callback().Create()
+	return errors.Join(
+		create.Before("gorm:create").Register("one", func(*gorm.DB) {}),
+		create.Before("one").After("gorm:after_create").Register("two", func(*gorm.DB) {}))
+}
+
+func TestDisplaced_PluginsThatWrapBefore(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t, schema)
+	statement := db.App.Callback().Query().Get("gorm:query")
+	var ran int
+	must(t, db.App.Callback().Query().Replace("gorm:query", func(db *gorm.DB) {
+		if !db.DryRun {
+			ran++
+		}
+		statement(db)
+	}))
+	use(t, db.App, tenancy.New(tenancy.Config{Rules: rules}))
+	use(t, db.App, audit.New(audit.Config{Rules: rules}))
+	must(t, db.App.Callback().Query().Before("gorm:query").Register("later", func(*gorm.DB) {}))
+	b := newBundle(t, db, db.App)
+	if err := b.as(b.hal).Find(&[]Page{}).Error; err != nil || ran != 1 {
+		t.Errorf("%v after %d calls", err, ran)
+	}
+}
