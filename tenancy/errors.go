@@ -44,6 +44,17 @@ var (
 	// column: not a canonical integer or UUID where the column holds these.
 	ErrTenantFormat = plan.ErrTenantFormat
 
+	// ErrNoModel is a table with the tenant column of which no model is known. It
+	// is one of [Verify]'s.
+	ErrNoModel = errors.New("the table has the tenant column, but no model: give its model to Verify, or list it in Config.Models")
+
+	// ErrTenantColumn is a tenant column that the table's model or Config.Shared
+	// contradicts. It is one of [Verify]'s.
+	ErrTenantColumn = errors.New("the database contradicts the model: a tenant-owned table needs a tenant column of the type of the model's field, and a shared one has none")
+
+	// ErrNotInstalled is a handle without the plugin, where it is needed.
+	ErrNotInstalled = errors.New("tenancy: the plugin is not installed on this handle: call db.Use(tenancy.New(...))")
+
 	// ErrDisplaced is a statement on a handle on which another plugin, installed
 	// after this one, replaced or removed its callbacks, or anchored its own so
 	// that GORM runs none. The way out is to install that plugin first.

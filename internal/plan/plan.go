@@ -98,6 +98,9 @@ func NewRegistry(db *gorm.DB, rules Rules) (*Registry, error) {
 	return r, nil
 }
 
+// Column returns the name of the column that makes a table tenant-owned.
+func (r *Registry) Column() string { return r.column }
+
 // checkShared refuses a shared model that has the tenant column.
 func (r *Registry) checkShared(db *gorm.DB, shared []any) error {
 	for _, model := range shared {

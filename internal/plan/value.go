@@ -22,6 +22,19 @@ const (
 	uuidKind
 )
 
+// Fits reports whether a column of that PostgreSQL type holds what Value returns.
+func (t Table) Fits(postgresType string) bool {
+	switch postgresType {
+	case "int2", "int4", "int8":
+		return t.kind == integer
+	case "uuid":
+		return t.kind == uuidKind
+	case "text", "varchar", "bpchar", "citext":
+		return t.kind == text
+	}
+	return false
+}
+
 // Value converts a tenant id to what the table's tenant column holds: strictly,
 // so that no two texts stand for the same tenant.
 func (t Table) Value(id string) (driver.Value, error) {

@@ -1,0 +1,163 @@
+package tenancy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/schema"
+
+	"github.com/courtroll/courtroll/internal/plan"
+)
+
+// Verify compares the models and the database with what the plugin on db knows,
+// for an app to call when it starts, after its migrations. It takes the models
+// that are not in Config.Models, and learns them. The error joins a
+// [StatementError] for each fault, in the order of the tables' names:
+//
+//   - [ErrUnclassified] for a model, or the join table of a many2many, that is
+//     neither tenant-owned nor shared; it names the tenant-owned table that the
+//     model hangs on, if there is one;
+//   - [ErrNoModel] for a table in the search path that has the tenant column, and
+//     no model;
+//   - [ErrTenantColumn] for a tenant-owned model whose table has no tenant column,
+//     or one of another type, and for a shared table that has one.
+//
+// A table that is not there is no fault. Verify reads the catalogue alone and
+// needs no tenant in ctx. Where the plugin is not on db, the error is
+// [ErrNotInstalled]; where its callbacks were displaced, [ErrDisplaced].
+func Verify(ctx context.Context, db *gorm.DB, models ...any) error {
+	p, ok := db.Plugins[PluginName].(*Plugin)
+	if !ok {
+		return ErrNotInstalled
+	}
+	schemas, err := p.parse(db, append(slices.Clone(p.config.Models), models...))
+	if err != nil {
+		return err
+	}
+	columns, err := p.tenantColumns(db.WithContext(ctx))
+	if err != nil {
+		return err
+	}
+	return joined(append(p.checkSchemas(schemas, columns), p.checkTables(columns)...))
+}
+
+// parse returns the schemas of the models and of those that they refer to, by their tables.
+func (p *Plugin) parse(db *gorm.DB, models []any) (map[string]*schema.Schema, error) {
+	found := map[string]*schema.Schema{}
+	var add func(s *schema.Schema)
+	add = func(s *schema.Schema) {
+		if s == nil || found[s.Table] != nil {
+			return
+		}
+		found[s.Table] = s
+		for _, rel := range s.Relationships.Relations {
+			add(rel.FieldSchema)
+			add(rel.JoinTable)
+		}
+	}
+	for _, model := range models {
+		s, err := plan.Parse(db, model)
+		if err != nil {
+			return nil, fmt.Errorf("tenancy: %w", err)
+		}
+		p.registry.Learn(s)
+		add(s)
+	}
+	return found, nil
+}
+
+// column is a tenant column as the database has it.
+type column struct {
+	Table string
+	Type  string // empty where the table has none
+}
+
+// tenantColumns returns the tables that an unqualified name can mean, with the
+// type of their tenant columns. A partition is part of its table.
+func (p *Plugin) tenantColumns(db *gorm.DB) (map[string]column, error) {
+	var rows []column
+	err := db.Raw(`SELECT c.relname AS "table", coalesce(t.typname, '') AS type
+		FROM pg_catalog.pg_class c
+		LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attname = ? AND NOT a.attisdropped
+		LEFT JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+		WHERE c.relkind IN ('r', 'p', 'f') AND NOT c.relispartition AND pg_catalog.pg_table_is_visible(c.oid)
+		AND c.relnamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)`,
+		p.registry.Column()).Scan(&rows).Error
+	found := map[string]column{}
+	for _, row := range rows {
+		found[row.Table] = row
+	}
+	return found, err
+}
+
+func (p *Plugin) checkSchemas(schemas map[string]*schema.Schema, columns map[string]column) []*StatementError {
+	var faults []*StatementError
+	for _, s := range schemas {
+		name := plan.Unqualified(s.Table)
+		table, _ := p.registry.Lookup(name)
+		in, exists := columns[name]
+		switch {
+		case table.Class == plan.Unclassified:
+			faults = append(faults, &StatementError{Table: name, Err: p.unclassified(s, schemas)})
+		case table.Class == plan.Owned && table.Column == p.registry.Column() && exists && !table.Fits(in.Type):
+			faults = append(faults, &StatementError{Table: name, Err: ErrTenantColumn})
+		}
+	}
+	return faults
+}
+
+// unclassified says on which tenant-owned table a model hangs: it has a foreign
+// key to it, or that one's model says that it has this one.
+func (p *Plugin) unclassified(s *schema.Schema, schemas map[string]*schema.Schema) error {
+	var parents []string
+	note := func(parent *schema.Schema) {
+		name := plan.Unqualified(parent.Table)
+		if table, _ := p.registry.Lookup(name); table.Class == plan.Owned && !slices.Contains(parents, name) {
+			parents = append(parents, name)
+		}
+	}
+	for _, rel := range s.Relationships.Relations {
+		if rel.Type == schema.BelongsTo {
+			note(rel.FieldSchema)
+		}
+	}
+	for _, parent := range schemas {
+		for _, rel := range parent.Relationships.Relations {
+			if rel.FieldSchema == s && (rel.Type == schema.HasOne || rel.Type == schema.HasMany) || rel.JoinTable == s {
+				note(parent)
+			}
+		}
+	}
+	if len(parents) == 0 {
+		return ErrUnclassified
+	}
+	slices.Sort(parents)
+	return fmt.Errorf("hangs on tenant-owned %s: %w", strings.Join(parents, ", "), ErrUnclassified)
+}
+
+func (p *Plugin) checkTables(columns map[string]column) []*StatementError {
+	var faults []*StatementError
+	for name, in := range columns {
+		switch table, known := p.registry.Lookup(name); {
+		case in.Type == "":
+		case !known:
+			faults = append(faults, &StatementError{Table: name, Err: ErrNoModel})
+		case table.Class == plan.Shared:
+			faults = append(faults, &StatementError{Table: name, Err: ErrTenantColumn})
+		}
+	}
+	return faults
+}
+
+func joined(faults []*StatementError) error {
+	slices.SortFunc(faults, func(a, b *StatementError) int { return strings.Compare(a.Table, b.Table) })
+	errs := make([]error, len(faults))
+	for i, fault := range faults {
+		errs[i] = fault
+	}
+	return errors.Join(errs...)
+}
