@@ -131,7 +131,7 @@ var opaque = map[string]bool{
 
 // verifyRaw refuses a text that writes to a table which leaves a trail, and one that cannot be read.
 func (p *Plugin) verifyRaw(query string, _ []any) error {
-	s, err := sqllex.Analyze(query)
+	s, err := p.texts.Analyze(query)
 	if err != nil || opaque[s.Verb] {
 		return &ChangeError{Kind: ErrUnaudited, Cause: err}
 	}

@@ -10,6 +10,7 @@ import (
 	"gorm.io/gorm/schema"
 
 	"github.com/courtroll/courtroll/internal/plan"
+	"github.com/courtroll/courtroll/internal/sqllex"
 )
 
 // PluginName is the name under which the plugin stands in [gorm.Config.Plugins].
@@ -22,6 +23,7 @@ type Plugin struct {
 	registry *plan.Registry
 	base     gorm.ConnPool
 	excluded map[string]bool
+	texts    sqllex.Cache
 	mu       sync.RWMutex
 	models   map[modelOf]*plan.Audited // as each model has it
 	tables   map[string]*plan.Audited  // merged over the models of each table, by its name with its schema

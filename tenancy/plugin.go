@@ -7,6 +7,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/courtroll/courtroll/internal/plan"
+	"github.com/courtroll/courtroll/internal/sqllex"
 )
 
 // PluginName is the name under which the plugin stands in [gorm.Config.Plugins].
@@ -17,6 +18,7 @@ const PluginName = "courtroll:tenancy"
 type Plugin struct {
 	config   Config
 	registry *plan.Registry
+	texts    sqllex.Cache
 }
 
 // New returns the plugin, for [gorm.DB.Use]. It checks nothing: every error of

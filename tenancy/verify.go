@@ -46,7 +46,7 @@ func (v verifier) verify(query string, args []any) error {
 	if err := v.scope.settle(args); err != nil {
 		return err
 	}
-	s, err := sqllex.Analyze(query)
+	s, err := v.plugin.texts.Analyze(query)
 	if err == nil && ddl[s.Verb] {
 		return &StatementError{Err: ErrMigrateHandle}
 	}
