@@ -106,7 +106,7 @@ func added(b *testing.B, handles []*gorm.DB, session *gorm.Session, pool gorm.Co
 			}
 		}
 	}
-	b.ReportMetric(float64((median(times[1]) - median(times[0])).Nanoseconds())/1000, "added-µs")
+	b.ReportMetric(float64((median(times[1])-median(times[0])).Nanoseconds())/1000, "added-µs")
 	b.ReportMetric(allocs[1]-allocs[0], "added-allocs")
 }
 
