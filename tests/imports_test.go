@@ -35,6 +35,7 @@ var layers = []layer{
 	{name: "internal/pgtest", ours: []string{"internal"}, testsOurs: []string{"models", "tenancy", "audit", "migrate"}, outside: true},
 	{name: "internal", ours: []string{"models"}},
 	{name: "models", testsOurs: []string{"migrate"}},
+	{name: "tenancy/tenancytest", ours: []string{"models", "tenancy", "internal"}, testsOurs: []string{"audit", "migrate"}},
 	{name: "tenancy", ours: []string{"models", "internal"}, testsOurs: []string{"migrate"}},
 	{name: "audit", ours: []string{"models", "tenancy", "internal"}, testsOurs: []string{"migrate"}},
 	{name: "migrate", ours: []string{"models", "internal"}, testsOurs: []string{"tenancy", "audit"}},

@@ -1,0 +1,127 @@
+package tenancytest
+
+import (
+	"errors"
+	"reflect"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+	"gorm.io/gorm/schema"
+
+	"github.com/courtroll/courtroll/tenancy"
+)
+
+var errChanged = errors.New("rows of the other tenant were changed")
+
+// changes demands that a statement changed n rows.
+func (s *session) changes(tx *gorm.DB, n int64) error {
+	switch {
+	case tx.Error != nil:
+		return couldNotRun(tx.Error)
+	case tx.RowsAffected != n:
+		return errChanged
+	}
+	return nil
+}
+
+// harmless takes a refusal for an answer, and leaves it to the comparison of the
+// rows whether a statement that ran did harm.
+func (s *session) harmless(tx *gorm.DB) error {
+	var refused *tenancy.StatementError
+	switch err := tx.Error; {
+	case err == nil, errors.As(err, &refused), errors.Is(err, gorm.ErrDuplicatedKey), sqlState(err) == "23505":
+		return nil
+	default:
+		return couldNotRun(err)
+	}
+}
+
+// plainField returns a field that the scenarios may change: no key, not unique
+// and none that refers to another row. The rows have different values in it.
+func (s *session) plainField() *schema.Field {
+	taken := map[*schema.Field]bool{s.tenantField(s.schema): true}
+	for _, rel := range s.schema.Relationships.BelongsTo {
+		for _, ref := range rel.References {
+			taken[ref.ForeignKey] = true
+		}
+	}
+	for _, index := range s.schema.ParseIndexes() {
+		for _, option := range index.Fields {
+			taken[option.Field] = taken[option.Field] || index.Class == "UNIQUE"
+		}
+	}
+	for _, f := range s.schema.Fields {
+		if !taken[f] && !isLeft(f) && !f.PrimaryKey && !f.Unique && f.Updatable && !reflect.DeepEqual(s.valueOf(f, s.own), s.valueOf(f, s.other)) {
+			return f
+		}
+	}
+	return nil
+}
+
+func (s *session) valueOf(f *schema.Field, row reflect.Value) any {
+	value, _ := f.ValueOf(s.base.Statement.Context, row.Elem())
+	return value
+}
+
+// copyOfOther returns the victim's row with one value changed, under its tenant or none.
+func (s *session) copyOfOther(tenant bool) any {
+	row := reflect.New(s.schema.ModelType)
+	row.Elem().Set(s.other.Elem())
+	ctx := s.base.Statement.Context
+	if f := s.plainField(); f != nil {
+		f.ReflectValueOf(ctx, row.Elem()).Set(f.ReflectValueOf(ctx, s.own.Elem()))
+	}
+	if !tenant {
+		s.tenantField(s.schema).ReflectValueOf(ctx, row.Elem()).SetZero()
+	}
+	return row.Interface()
+}
+
+func (s *session) updateByKey() error {
+	f := s.plainField()
+	return s.changes(s.me().Model(s.new()).Where(s.key(s.other)).Update(f.DBName, s.valueOf(f, s.own)), 0)
+}
+
+func (s *session) updateAll() error {
+	n, err := s.ownCount()
+	if err != nil {
+		return couldNotRun(err)
+	}
+	f := s.plainField()
+	db := s.me().Unscoped().Session(&gorm.Session{AllowGlobalUpdate: true})
+	return s.changes(db.Model(s.new()).Update(f.DBName, s.valueOf(f, s.own)), n)
+}
+
+func (s *session) deleteAll() error {
+	n, err := s.ownCount()
+	if err != nil {
+		return couldNotRun(err)
+	}
+	return s.changes(s.me().Unscoped().Session(&gorm.Session{AllowGlobalUpdate: true}).Delete(s.new()), n)
+}
+
+func (s *session) createForOther() error {
+	row, err := s.build(s.schema, s.intruder, nil)
+	if err == nil {
+		err = s.setTenant(row, s.schema, s.victim)
+	}
+	if err != nil {
+		return couldNotRun(err)
+	}
+	if err := s.me().Omit(clause.Associations).Create(row.Interface()).Error; !errors.Is(err, tenancy.ErrCrossTenant) {
+		return errors.New("a row that names the other tenant was not refused with tenancy.ErrCrossTenant")
+	}
+	return nil
+}
+
+func (s *session) moveToOther() error {
+	value, err := s.table.Value(s.victim)
+	if err != nil {
+		return couldNotRun(err)
+	}
+	db := s.me().Session(&gorm.Session{AllowGlobalUpdate: true})
+	if err := db.Model(s.new()).Updates(map[string]any{s.table.Column: value}).Error; !errors.Is(err, tenancy.ErrTenantImmutable) {
+		return errors.New("a change of the tenant column was not refused with tenancy.ErrTenantImmutable")
+	}
+	return nil
+}
