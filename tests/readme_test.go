@@ -24,6 +24,7 @@ import (
 	"errors"
 	"log"
 	"net/netip"
+	"testing"
 
 	"gorm.io/datatypes"
 	"gorm.io/driver/postgres"
@@ -33,6 +34,7 @@ import (
 	"github.com/courtroll/courtroll/migrate"
 	"github.com/courtroll/courtroll/models"
 	"github.com/courtroll/courtroll/tenancy"
+	"github.com/courtroll/courtroll/tenancy/tenancytest"
 )
 
 var (
@@ -46,15 +48,17 @@ var (
 	_ = migrate.New
 	_ models.Tenant
 	_ = tenancy.New
+	_ = tenancytest.Run
 )
 
 type (
 	Project struct{ TenantID, Name string }
 	Session struct{ TenantID string }
 	Country struct{ Code string }
+	Invoice struct{ OrgID string }
 )
 
-func _(ctx context.Context, owner, app *gorm.DB, err error) {
+func _(ctx context.Context, t *testing.T, owner, app *gorm.DB, err error) {
 %s}
 `
 

@@ -22,3 +22,12 @@ func Failures(t *testing.T, c Config, db *gorm.DB, models ...any) map[string]err
 	}
 	return found
 }
+
+// OpenError returns the error of seeding a model.
+func OpenError(c Config, db *gorm.DB, model any) error {
+	s, err := c.open(db, model)
+	if s != nil {
+		s.close()
+	}
+	return err
+}

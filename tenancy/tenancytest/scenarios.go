@@ -23,7 +23,8 @@ type scenario struct {
 func (s *session) scenarios() []scenario {
 	list := []scenario{
 		{"find", func(s *session) error { return s.reads(s.me()) }},
-		{"or", func(s *session) error { return s.reads(s.me().Where("1 = 0").Or("1 = 1")) }},
+		{"or", func(s *session) error { return s.reads(s.me().Where("1 = 1").Or("1 = 0")) }},
+		{"or_last", func(s *session) error { return s.reads(s.me().Where("1 = 0").Or("1 = 1")) }},
 		{"unscoped", func(s *session) error { return s.reads(s.me().Unscoped()) }},
 		{"caller_tenant_id", func(s *session) error { return s.reads(s.me().Where(s.victimIs())) }},
 		{"count", (*session).counts},
@@ -44,12 +45,16 @@ func (s *session) scenarios() []scenario {
 			scenario{"delete_by_key", func(s *session) error {
 				return s.changes(s.me().Where(s.key(s.other)).Delete(s.new()), 0)
 			}},
-			scenario{"save_row", func(s *session) error { return s.harmless(s.me().Omit(clause.Associations).Save(s.copyOfOther(true))) }},
-			scenario{"save_key", func(s *session) error { return s.harmless(s.me().Omit(clause.Associations).Save(s.copyOfOther(false))) }},
-			scenario{"upsert", func(s *session) error {
-				db := s.me().Omit(clause.Associations).Clauses(clause.OnConflict{UpdateAll: true})
-				return s.harmless(db.Create(s.copyOfOther(false)))
-			}})
+			scenario{"save_row", func(s *session) error {
+				return s.crossTenant(s.me().Omit(clause.Associations).Save(s.copyOfOther(true)))
+			}},
+			scenario{"upsert_row", func(s *session) error { return s.crossTenant(s.upsert().Create(s.copyOfOther(true))) }})
+		// With the tenant in it, another's key without its tenant is one's own.
+		if !s.tenantField(s.schema).PrimaryKey {
+			list = append(list,
+				scenario{"save_key", func(s *session) error { return s.harmless(s.me().Omit(clause.Associations).Save(s.copyOfOther(false))) }},
+				scenario{"upsert_key", func(s *session) error { return s.harmless(s.upsert().Create(s.copyOfOther(false))) }})
+		}
 	}
 	if f := s.plainField(); f != nil {
 		list = append(list, scenario{"update_all", (*session).updateAll})

@@ -1,6 +1,8 @@
 package tenancytest_test
 
 import (
+	"errors"
+	"strings"
 	"testing"
 
 	"gorm.io/gorm"
@@ -74,5 +76,76 @@ func TestRun_NoPlugin(t *testing.T) {
 		if err == nil {
 			t.Errorf("%s found nothing", name)
 		}
+	}
+}
+
+// naive is the usual plugin of callbacks: a condition before queries, updates
+// and deletes, and the tenant set before creates.
+type naive struct{}
+
+func (naive) Name() string { return "naive" }
+
+func (naive) Initialize(db *gorm.DB) error {
+	filter := func(db *gorm.DB) {
+		tenant, err := tenancy.FromContext(db.Statement.Context)
+		if err != nil {
+			_ = db.AddError(tenancy.ErrNoTenant)
+			return
+		}
+		db.Where("tenant_id = ?", tenant)
+	}
+	stamp := func(db *gorm.DB) {
+		tenant, err := tenancy.FromContext(db.Statement.Context)
+		if err != nil {
+			_ = db.AddError(tenancy.ErrNoTenant)
+			return
+		}
+		db.Statement.SetColumn("TenantID", tenant, true)
+	}
+	return errors.Join(
+		db.Callback().Query().Before("gorm:query").Register("naive:query", filter),
+		db.Callback().Update().Before("gorm:update").Register("naive:update", filter),
+		db.Callback().Delete().Before("gorm:delete").Register("naive:delete", filter),
+		db.Callback().Create().Before("gorm:create").Register("naive:create", stamp),
+	)
+}
+
+func TestRun_NaivePlugin(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t, schema)
+	if err := db.App.Use(naive{}); err != nil {
+		t.Fatal(err)
+	}
+	found := tenancytest.Failures(t, tenancytest.Config{}, db.App, &Project{})
+	for name, wantHole := range map[string]bool{
+		"find": false, "count": false, "find_by_key": false, "update_by_key": false, "delete_by_key": false,
+		"or": true, "rows": true, "save_row": true, "save_key": true, "upsert_key": true, "move_to_other": true, "create_for_other": true,
+	} {
+		if err := found["Project/"+name]; (err != nil) != wantHole {
+			t.Errorf("%s: error %v, want a hole: %t", name, err, wantHole)
+		}
+	}
+}
+
+func TestRun_CannotSeed(t *testing.T) {
+	t.Parallel()
+	type Loose struct{ ID uint }
+	db := pgtest.New(t, schema)
+	for name, c := range map[string]struct {
+		model any
+		want  []string
+	}{
+		"Check":          {&Asset{}, []string{"model Asset", `column "state"`, "Config.Fill"}},
+		"NoTenantColumn": {&Loose{}, []string{"model Loose", `no column "tenant_id"`, "Config.Shared"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			err := tenancytest.OpenError(tenancytest.Config{}, db.App, c.model)
+			for _, want := range c.want {
+				if err == nil || !strings.Contains(err.Error(), want) {
+					t.Errorf("error %v, want %q in it", err, want)
+				}
+			}
+		})
 	}
 }

@@ -108,7 +108,16 @@ func (s *session) createForOther() error {
 	if err != nil {
 		return couldNotRun(err)
 	}
-	if err := s.me().Omit(clause.Associations).Create(row.Interface()).Error; !errors.Is(err, tenancy.ErrCrossTenant) {
+	return s.crossTenant(s.me().Omit(clause.Associations).Create(row.Interface()))
+}
+
+func (s *session) upsert() *gorm.DB {
+	return s.me().Omit(clause.Associations).Clauses(clause.OnConflict{UpdateAll: true})
+}
+
+// crossTenant demands that a row which names the other tenant was refused for that.
+func (s *session) crossTenant(tx *gorm.DB) error {
+	if !errors.Is(tx.Error, tenancy.ErrCrossTenant) {
 		return errors.New("a row that names the other tenant was not refused with tenancy.ErrCrossTenant")
 	}
 	return nil
