@@ -9,7 +9,7 @@
 // other's, and demands that these stay as they were, byte for byte. Each attempt
 // is a sub-test named model/scenario: finds, counts, plucks, rows, an Or, a
 // tenant id written by the caller, Table, sub-queries, preloads and joins of each
-// tenant-owned association, updates, saves, upserts, creates, deletes, and
+// tenant-owned belongs-to, has-one and has-many, updates, saves, upserts, creates, deletes, and
 // statements without a tenant. An attempt that the database or the plugin stops
 // for a reason that has nothing to do with tenants proves nothing, and fails.
 //
@@ -24,6 +24,7 @@
 //
 // # What it does not see
 //
-// SQL that the app writes by hand, and conditions under which a hole opens that
+// Many2many associations, has-one and has-many through which no row of the other
+// tenant can be pointed here, SQL that the app writes by hand, and conditions under which a hole opens that
 // no scenario here makes. Run it as the app's role on the app's real schema.
 package tenancytest

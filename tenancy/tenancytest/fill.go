@@ -95,7 +95,7 @@ func (f *filler) number(bits int) int {
 
 // isLeft reports whether a column is left to the database or to GORM.
 func isLeft(field *schema.Field) bool {
-	_, softDelete := reflect.New(field.FieldType).Interface().(schema.QueryClausesInterface)
+	_, softDelete := reflect.TypeAssert[schema.QueryClausesInterface](reflect.New(field.FieldType))
 	nullable := field.FieldType.Kind() == reflect.Pointer && !field.NotNull && !field.PrimaryKey
 	return field.DBName == "" || !field.Creatable || field.AutoIncrement || field.HasDefaultValue ||
 		field.AutoCreateTime > 0 || field.AutoUpdateTime > 0 || softDelete || nullable ||

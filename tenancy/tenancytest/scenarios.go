@@ -7,7 +7,6 @@ import (
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
-	"gorm.io/gorm/schema"
 
 	"github.com/courtroll/courtroll/internal/plan"
 	"github.com/courtroll/courtroll/tenancy"
@@ -183,48 +182,6 @@ func (s *session) subQuery() error {
 	}
 	if n != 0 {
 		return errLeak
-	}
-	return nil
-}
-
-// associations are the preloads of tenant-owned parents, to which a row of the
-// intruder is pointed, and the joins by their names.
-func (s *session) associations() (list []scenario) {
-	for _, rel := range s.schema.Relationships.BelongsTo {
-		if s.tenantField(rel.FieldSchema) == nil || s.isTenantRow(rel.FieldSchema) {
-			continue
-		}
-		list = append(list,
-			scenario{"preload_" + rel.Name, func(s *session) error { return s.parent(rel, s.me().Preload(rel.Name)) }},
-			scenario{"joins_" + rel.Name, func(s *session) error { return s.parent(rel, s.me().Joins(rel.Name)) }})
-	}
-	return list
-}
-
-// parent points a row of the intruder at the victim's parent and reads it with
-// the association. Where the database refuses such a row there is none to read.
-func (s *session) parent(rel *schema.Relationship, db *gorm.DB) error {
-	target, err := s.create(rel.FieldSchema, s.victim, nil)
-	if err != nil {
-		return couldNotRun(err)
-	}
-	_, err = s.create(s.schema, s.intruder, func(row reflect.Value) error { return s.pointAt(row, rel, target) })
-	if err != nil && sqlState(err) != "23503" && sqlState(err) != "23505" {
-		return couldNotRun(err)
-	}
-	rows := reflect.New(reflect.SliceOf(s.schema.ModelType))
-	if err := db.Find(rows.Interface()).Error; err != nil {
-		return couldNotRun(err)
-	}
-	ctx := s.base.Statement.Context
-	for i := range rows.Elem().Len() {
-		got := rel.Field.ReflectValueOf(ctx, rows.Elem().Index(i))
-		if got = reflect.Indirect(got); !got.IsValid() || got.IsZero() {
-			continue
-		}
-		if value, _ := s.tenantField(rel.FieldSchema).ValueOf(ctx, got); !s.isMine(value) {
-			return errLeak
-		}
 	}
 	return nil
 }

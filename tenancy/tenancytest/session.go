@@ -38,6 +38,7 @@ type session struct {
 	// intruder tries to reach the rows of victim.
 	intruder, victim string
 	own, other       reflect.Value // a row of each, as pointers
+	before           []string      // the victim's rows, as a scenario must leave them
 }
 
 func nameOf(model any) string {
@@ -169,8 +170,8 @@ func (s *session) check(sc scenario) error {
 		return fmt.Errorf("before the scenario: %w", err)
 	}
 	defer func() { s.tx.RollbackTo(scenarioSavepoint) }()
-	before, err := s.snapshot(s.victim)
-	if err != nil {
+	var err error
+	if s.before, err = s.snapshot(s.victim); err != nil {
 		return fmt.Errorf("before the scenario: %w", err)
 	}
 	err = sc.run(s)
@@ -179,8 +180,8 @@ func (s *session) check(sc scenario) error {
 	case isAborted(readErr): // the statement failed, and with it all that it did
 	case readErr != nil:
 		err = errors.Join(err, fmt.Errorf("after the scenario: %w", readErr))
-	case !slices.Equal(before, after):
-		err = errors.Join(err, fmt.Errorf("the other tenant's rows changed: it had %d rows and has %d", len(before), len(after)))
+	case !slices.Equal(s.before, after):
+		err = errors.Join(err, fmt.Errorf("the other tenant's rows changed: it had %d rows and has %d", len(s.before), len(after)))
 	}
 	if err != nil {
 		return fmt.Errorf("model %s: %w", s.schema.Name, err)

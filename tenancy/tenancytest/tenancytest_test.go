@@ -35,6 +35,7 @@ type Board struct {
 	ID       int64
 	TenantID int64
 	Name     string
+	Tasks    []Task
 }
 
 type Asset struct {
