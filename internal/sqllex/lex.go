@@ -235,7 +235,10 @@ func (s *scanner) word() error {
 		switch next := s.sql[s.pos]; {
 		case next == '\'' && (text == "e" || text == "b" || text == "x" || text == "n"):
 			return s.quoted('\'', Literal, text == "e")
-		case next == '&' && text == "u" && s.pos+1 < len(s.sql) && (s.sql[s.pos+1] == '\'' || s.sql[s.pos+1] == '"'):
+		case text == "u" && s.at("&'"):
+			s.pos++
+			return s.quoted('\'', Literal, false) // no backslash hides a quote in it
+		case text == "u" && s.at(`&"`):
 			return ErrUnreadable // a Unicode escape can spell any name
 		}
 	}

@@ -49,9 +49,15 @@ func Analyze(sql string) (*Statement, error) {
 	return &a.Statement, nil
 }
 
-// verb returns the statement's first keyword; that of EXPLAIN is the one that it explains.
+// verb returns the statement's first keyword; that of EXPLAIN is the one that
+// it explains, and that of a query in parentheses stands in them.
 func (a *analyzer) verb() string {
 	first := a.at(0)
+	for i := 1; first.IsSymbol('('); i++ {
+		if first = a.at(i); !first.IsSymbol('(') && !isQuery[first.Text] {
+			return "("
+		}
+	}
 	if !first.Is("explain") {
 		return first.Text
 	}
@@ -64,6 +70,9 @@ func (a *analyzer) verb() string {
 	}
 	return first.Text
 }
+
+// isQuery holds the first keywords of what may stand in parentheses.
+var isQuery = map[string]bool{"select": true, "with": true, "values": true, "table": true}
 
 // analyzer walks the tokens once. expect is set where a table's name is due,
 // write when that table is the target of a change, and lists[d] while a list
@@ -117,7 +126,7 @@ func (a *analyzer) keyword(i int) bool {
 	case "join":
 		a.open(t.Depth, a.list(t.Depth), false)
 	case "using":
-		if !a.isColumnList(i + 1) {
+		if !a.isColumnList(i+1) && !a.isCyclePath(i) {
 			a.open(t.Depth, true, false)
 		}
 	case "into":
@@ -183,6 +192,9 @@ func (a *analyzer) table(i int) int {
 	}
 	ref.Index = i
 	a.expect = false
+	if a.Tokens[i].Is("rows") && a.at(i+1).Is("from") && a.at(i+2).IsSymbol('(') {
+		return i + 1 // ROWS FROM (f(), g()): no table can stand before FROM
+	}
 	if a.at(i+1).IsSymbol('(') && !a.write {
 		return i + 1
 	}
@@ -279,6 +291,26 @@ func (a *analyzer) isColumnList(open int) bool {
 		}
 	}
 	return true
+}
+
+// isCyclePath reports whether the USING at i belongs to CYCLE n, … SET n [TO x
+// DEFAULT y] USING n, which names a column. What follows may be a statement.
+func (a *analyzer) isCyclePath(i int) bool {
+	set := i - 2
+	for set > 0 && !a.at(set).Is("set") {
+		if t := a.at(set); t.Is("using") || t.Depth != a.Tokens[i].Depth || t.IsSymbol(')') {
+			return false
+		}
+		set--
+	}
+	if !a.at(set+1).IsName() || set+2 != i && !a.at(set+2).Is("to") {
+		return false
+	}
+	first := set - 1
+	for a.at(first).IsName() && a.at(first-1).IsSymbol(',') {
+		first -= 2
+	}
+	return a.at(first).IsName() && a.at(first-1).Is("cycle")
 }
 
 // isDistinctFrom reports whether the FROM at i belongs to IS [NOT] DISTINCT FROM.

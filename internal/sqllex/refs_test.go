@@ -3,6 +3,7 @@ package sqllex_test
 import (
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -56,6 +57,15 @@ func TestAnalyze(t *testing.T) {
 		{`DELETE FROM a USING (pages CROSS JOIN b) WHERE true`, `a! pages b`},
 		{`INSERT INTO trim (SELECT a FROM pages)`, `trim! pages`},
 		{`EXPLAIN (ANALYZE, VERBOSE) DELETE FROM pages`, `pages!`},
+		{`SELECT * FROM ROWS FROM (f(1), g(2)) AS x, pages`, `pages`},
+		{`SELECT 1 AS from, rows FROM (pages CROSS JOIN a)`, `pages a`},
+		{`SELECT U&'\', a FROM pages --'`, `pages`},
+		{`((SELECT a FROM pages) UNION TABLE b)`, `pages b`},
+		{`WITH RECURSIVE r(n) AS (SELECT 1) CYCLE n, m SET c USING a TABLE pages`, `pages`},
+		{`WITH RECURSIVE r(n) AS (SELECT 1) CYCLE n SET c USING a UPDATE pages SET a = 1`, `pages!`},
+		{`WITH RECURSIVE r(n) AS (SELECT 1) CYCLE n SET c TO 1 DEFAULT 2 USING a DELETE FROM b USING pages`, `b! pages`},
+		{`WITH RECURSIVE r(n) AS (SELECT 1) SEARCH DEPTH FIRST BY cycle, n SET o DELETE FROM b USING pages`, `b! pages`},
+		{`DELETE FROM cycle x USING pages`, `cycle:x! pages`},
 	} {
 		s, err := sqllex.Analyze(tc.sql)
 		if err != nil {
@@ -137,6 +147,16 @@ func TestParseTable(t *testing.T) {
 func FuzzAnalyze(f *testing.F) {
 	f.Add(`SELECT * FROM pages WHERE (a = '''') -- x`)
 	f.Add(`WITH x (a) AS (SELECT $1) DELETE FROM y USING x`)
+	for _, file := range []string{"harmless.sql", "refused.sql"} {
+		corpus, err := os.ReadFile("../../tests/testdata/raw/" + file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for _, block := range strings.Split(string(corpus), "\n-- # ") {
+			_, text, _ := strings.Cut(block, "\n")
+			f.Add(text)
+		}
+	}
 	f.Fuzz(func(t *testing.T, sql string) {
 		s, err := sqllex.Analyze(sql)
 		if err != nil {
