@@ -152,7 +152,7 @@ func FuzzAnalyze(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		for _, block := range strings.Split(string(corpus), "\n-- # ") {
+		for block := range strings.SplitSeq(string(corpus), "\n-- # ") {
 			_, text, _ := strings.Cut(block, "\n")
 			f.Add(text)
 		}
