@@ -1,0 +1,9 @@
+package tests
+
+import "gorm.io/gorm/logger"
+
+var silent = logger.Discard
+
+var matrixGroups = []matrixGroup{
+	{"Reads", matrixReads},
+}
