@@ -32,11 +32,17 @@ var ddl = map[string]bool{
 	"reindex": true, "cluster": true, "vacuum": true, "analyze": true, "refresh": true, "import": true, "reassign": true,
 }
 
-// isOpaqueCall reports whether a function runs SQL given as text, or changes
-// the settings which row-level security reads.
+var opaqueCalls = map[string]bool{
+	"set_config": true, "ts_stat": true, "ts_rewrite": true, "connectby": true, "xpath_table": true,
+	"pg_stat_get_activity": true, "pg_stat_get_backend_activity": true, "pg_prepared_statement": true, "pg_cursor": true,
+	"lo_get": true, "lo_export": true, "loread": true,
+}
+
+// isOpaqueCall reports whether a function runs SQL given as text, reads what
+// other sessions do or large objects, or changes the settings which row-level
+// security reads.
 func isOpaqueCall(name string) bool {
-	return name == "set_config" || name == "ts_stat" || name == "ts_rewrite" ||
-		strings.Contains(name, "_to_xml") || strings.HasPrefix(name, "dblink")
+	return opaqueCalls[name] || strings.Contains(name, "_to_xml") || strings.HasPrefix(name, "dblink") || strings.HasPrefix(name, "crosstab")
 }
 
 func (v verifier) verify(query string, args []any) error {

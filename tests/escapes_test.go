@@ -293,3 +293,28 @@ func TestEscape_SettingsAndExecute(t *testing.T) {
 		t.Errorf("EXPLAIN EXECUTE: acme's rows are now\n%s", after)
 	}
 }
+
+type RValue struct {
+	ID       int64
+	TenantID string
+	Note     string
+}
+
+func (RValue) TableName() string { return "values" }
+
+// The server takes some words that begin clauses as the names of tables.
+func TestEscape_TableNamedLikeAKeyword(t *testing.T) {
+	t.Parallel()
+	b := withTables(t, true, []any{&RValue{}}, nil, `CREATE TABLE "values" (id int, tenant_id text, note text)`,
+		`INSERT INTO "values" VALUES (1, 'acme', 'acme secret'), (2, 'hal', 'hal note')`)
+	for _, sql := range []string{"SELECT note FROM values", "SELECT note FROM countries, values", "TABLE values", "UPDATE values SET note = 'x'", "DELETE FROM values"} {
+		if err := b.as(b.hal).Raw(sql).Scan(&[]map[string]any{}).Error; !errors.Is(err, tenancy.ErrOpaqueSQL) {
+			t.Errorf("%s: %v, want ErrOpaqueSQL", sql, err)
+		}
+	}
+	var rows []RValue
+	must(t, b.as(b.hal).Find(&rows).Error)
+	if len(rows) != 1 || rows[0].Note != "hal note" {
+		t.Errorf("found %+v", rows)
+	}
+}

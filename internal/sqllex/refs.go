@@ -89,6 +89,8 @@ func (a *analyzer) step(i int) int {
 	switch {
 	case t.Kind == Symbol:
 		a.symbol(t)
+	case a.expect && a.isUnreserved(i):
+		return a.table(i)
 	case t.Kind == Word && !a.qualified(i) && a.keyword(i):
 	case a.expect && t.IsName():
 		return a.table(i)
@@ -150,7 +152,7 @@ func (a *analyzer) keyword(i int) bool {
 	case "only", "lateral":
 		return a.expect
 	case "set", "values":
-		// No list is open where these are keywords; where they are an alias one may be.
+		// Where they are an alias a list may be open.
 		a.expect = false
 	default:
 		if !endsList[t.Text] {
@@ -160,6 +162,21 @@ func (a *analyzer) keyword(i int) bool {
 		a.expect = false
 	}
 	return true
+}
+
+// isUnreserved reports whether the word at i, which begins a statement or a
+// clause elsewhere, is a table's name here, as the server has it where a table is due.
+func (a *analyzer) isUnreserved(i int) bool {
+	t := a.Tokens[i]
+	switch {
+	case t.Is("update"), t.Is("truncate"), t.Is("lock"):
+		return true
+	case t.Is("values"): // but FROM (VALUES (1))
+		return a.into || !a.at(i+1).IsSymbol('(')
+	case t.Is("set"): // but MERGE … THEN UPDATE SET
+		return !a.prev(i).Is("update") || !a.at(i-2).Is("then")
+	}
+	return false
 }
 
 // endsList holds the keywords that end a list of tables at their depth.
