@@ -5,23 +5,25 @@ GO         ?= go
 ITERATIONS ?= 1
 BENCHTIME  ?= 1s
 FUZZTIME   ?= 20s
+PROGRAMS   ?= 10000
 
 GOLANGCI_LINT = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 SHIPPED       = ./models,./tenancy,./audit,./migrate,./internal/...
 
 .DEFAULT_GOAL := help
-.PHONY: help test race lint fmt bench demo cover fuzz
+.PHONY: help test race beside lint fmt bench demo soak cover fuzz
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-test: ## Run the tests, those beside other plugins too
+test: ## Run the tests
 	$(GO) test ./...
-	cd tests/plugins && $(GO) test ./...
 
 race: ## Run the tests with the race detector
 	$(GO) test -race ./...
-	cd tests/plugins && $(GO) test -race ./...
+
+beside: ## Run the tests beside other plugins, which are a module of their own
+	cd tests/plugins && $(GO) test ./...
 
 lint: ## Check formatting, go.mod and the rules of .golangci.yml
 	$(GO) mod tidy -diff
@@ -35,6 +37,9 @@ bench: ## Run the benchmarks ITERATIONS times, each for BENCHTIME (1x: once)
 
 demo: ## Replay real edits through the library and show the trail
 	$(GO) run ./examples/quickstart
+
+soak: ## Run PROGRAMS generated programs against tenants that live alone
+	$(GO) test -count=1 -timeout 2h -run TestNonInterference -v ./tests/noninterference -programs $(PROGRAMS)
 
 cover: ## Write the tests' coverage of the packages to cover.out and print it
 	$(GO) test -coverpkg=$(SHIPPED) -coverprofile=cover.out ./...
