@@ -23,8 +23,8 @@ import (
 
 // What an app may have beside both plugins must neither open nor close them.
 
-// Note has a column that a serializer seals.
-type Note struct {
+// Memo has a column that a serializer seals.
+type Memo struct {
 	ID       int64 `gorm:"primaryKey"`
 	TenantID string
 	Key      string `gorm:"uniqueIndex"`
@@ -33,12 +33,12 @@ type Note struct {
 	Folder   *Folder
 }
 
-// Folder is what a Note lies in.
+// Folder is what a Memo lies in.
 type Folder struct {
 	ID       int64 `gorm:"primaryKey"`
 	TenantID string
 	Name     string
-	Notes    []Note
+	Memos    []Memo
 }
 
 // sealed stands for a serializer that encrypts.
@@ -118,7 +118,7 @@ func TestBeside(t *testing.T) {
 				}
 				config := beside.config
 				app := db.Open(dialector, &config)
-				r := tenancy.Rules{Models: []any{&Note{}, &Folder{}}}
+				r := tenancy.Rules{Models: []any{&Memo{}, &Folder{}}}
 				plugins := []gorm.Plugin{tenancy.New(tenancy.Config{Rules: r}), audit.New(audit.Config{Rules: r})}
 				if auditFirst {
 					plugins[0], plugins[1] = plugins[1], plugins[0]
@@ -146,31 +146,31 @@ func besideSchema(owner *gorm.DB, config gorm.Config) error {
 	if err != nil {
 		return err
 	}
-	return named.AutoMigrate(&Folder{}, &Note{})
+	return named.AutoMigrate(&Folder{}, &Memo{})
 }
 
 // basics goes through reads and writes of two tenants that have like rows.
 func basics(t *testing.T, b *bundle, duplicate error) {
 	t.Helper()
-	acme := Folder{Name: "f", Notes: []Note{{Key: "acme", Body: "acme secret"}}}
-	own := Folder{Name: "f", Notes: []Note{{Key: "hal", Body: "hal text"}}}
+	acme := Folder{Name: "f", Memos: []Memo{{Key: "acme", Body: "acme secret"}}}
+	own := Folder{Name: "f", Memos: []Memo{{Key: "hal", Body: "hal text"}}}
 	must(t, b.as(b.acme).Create(&acme).Error)
 	must(t, b.as(b.hal).Create(&own).Error)
 	hal := b.as(b.hal)
 
-	var notes []Note
+	var notes []Memo
 	must(t, hal.Joins("Folder").Or("1 = 1").Find(&notes).Error)
 	if len(notes) != 1 || notes[0].Body != "hal text" || notes[0].Folder == nil || notes[0].Folder.ID != own.ID {
 		t.Errorf("joins: %+v", notes)
 	}
 	var folders []Folder
-	must(t, hal.Preload("Notes", "1 = 1").Find(&folders).Error)
-	if len(folders) != 1 || len(folders[0].Notes) != 1 || folders[0].Notes[0].Key != "hal" {
+	must(t, hal.Preload("Memos", "1 = 1").Find(&folders).Error)
+	if len(folders) != 1 || len(folders[0].Memos) != 1 || folders[0].Memos[0].Key != "hal" {
 		t.Errorf("preload: %+v", folders)
 	}
 	var n int64
-	must(t, hal.Model(&Note{}).Count(&n).Error)
-	rows, err := hal.Model(&Note{}).Rows()
+	must(t, hal.Model(&Memo{}).Count(&n).Error)
+	rows, err := hal.Model(&Memo{}).Rows()
 	must(t, err)
 	defer func() { _ = rows.Close() }()
 	for rows.Next() {
@@ -181,28 +181,28 @@ func basics(t *testing.T, b *bundle, duplicate error) {
 		t.Errorf("count and rows see %d rows, want 1 each", n)
 	}
 
-	foreign := acme.Notes[0].ID
-	changed := hal.Model(&Note{}).Where("id = ?", foreign).Update("body", "stolen")
-	deleted := hal.Delete(&Note{}, foreign)
+	foreign := acme.Memos[0].ID
+	changed := hal.Model(&Memo{}).Where("id = ?", foreign).Update("body", "stolen")
+	deleted := hal.Delete(&Memo{}, foreign)
 	if errors.Join(changed.Error, deleted.Error) != nil || changed.RowsAffected+deleted.RowsAffected != 0 {
 		t.Errorf("foreign rows: update %d %v, delete %d %v", changed.RowsAffected, changed.Error, deleted.RowsAffected, deleted.Error)
 	}
 	for name, err := range map[string]error{
-		"save":   hal.Save(&Note{ID: foreign, Key: "x", Body: "stolen"}).Error,
-		"upsert": hal.Clauses(clause.OnConflict{UpdateAll: true}).Create(&Note{ID: foreign, Key: "x", Body: "stolen"}).Error,
+		"save":   hal.Save(&Memo{ID: foreign, Key: "x", Body: "stolen"}).Error,
+		"upsert": hal.Clauses(clause.OnConflict{UpdateAll: true}).Create(&Memo{ID: foreign, Key: "x", Body: "stolen"}).Error,
 	} {
 		if !errors.Is(err, gorm.ErrDuplicatedKey) {
 			t.Errorf("%s of a foreign row: %v, want ErrDuplicatedKey", name, err)
 		}
 	}
-	if err := hal.Create(&Note{Key: "hal"}).Error; err == nil || duplicate != nil && !errors.Is(err, duplicate) {
+	if err := hal.Create(&Memo{Key: "hal"}).Error; err == nil || duplicate != nil && !errors.Is(err, duplicate) {
 		t.Errorf("a taken key: %v, want %v", err, duplicate)
 	}
-	note := own.Notes[0]
+	note := own.Memos[0]
 	must(t, hal.Model(&note).Update("body", "new").Error)
 	note.Body = "saved"
 	must(t, hal.Save(&note).Error)
-	must(t, hal.Clauses(clause.OnConflict{UpdateAll: true}).Create(&Note{ID: note.ID, Key: "hal", Body: "upserted"}).Error)
+	must(t, hal.Clauses(clause.OnConflict{UpdateAll: true}).Create(&Memo{ID: note.ID, Key: "hal", Body: "upserted"}).Error)
 	must(t, hal.Delete(&note).Error)
 	if err := b.as(context.Background()).Find(&notes).Error; !errors.Is(err, tenancy.ErrNoTenant) {
 		t.Errorf("without a tenant: %v, want ErrNoTenant", err)
