@@ -25,6 +25,19 @@ func into[T any](path, want string, q func(db *gorm.DB, dest *T) *gorm.DB) matri
 	}}
 }
 
+// changes is a path that ends in a change, and counts its rows.
+func changes(path, want string, q query) matrixCase {
+	return matrixCase{path: path, want: want, run: func(db *gorm.DB) (any, error) {
+		tx := q(db)
+		return tx.RowsAffected, tx.Error
+	}}
+}
+
+// quiet is a path that ends without a statement.
+func quiet(path string, do func(db *gorm.DB) error) matrixCase {
+	return matrixCase{path: path, want: nothing, run: func(db *gorm.DB) (any, error) { return nil, do(db) }}
+}
+
 var matrixReads = []matrixCase{
 	into("Find: slice", filtered, func(db *gorm.DB, r *[]Room) *gorm.DB { return db.Find(r) }),
 	into("Find: pointers", filtered, func(db *gorm.DB, r *[]*Room) *gorm.DB { return db.Find(r) }),
@@ -34,7 +47,7 @@ var matrixReads = []matrixCase{
 	into("First", filtered, func(db *gorm.DB, r *Room) *gorm.DB { return db.First(r) }),
 	into("First: foreign key", filtered, func(db *gorm.DB, r *Room) *gorm.DB { return db.First(r, matrixAcme) }),
 	into("Last", filtered, func(db *gorm.DB, r *Room) *gorm.DB { return db.Order("id > 100").Last(r) }),
-	into("Take", filtered, func(db *gorm.DB, r *Room) *gorm.DB { return db.Take(r) }),
+	into("Take", filtered, func(db *gorm.DB, r *Room) *gorm.DB { return db.Order("id").Take(r) }),
 	into("Count", filtered, func(db *gorm.DB, n *int64) *gorm.DB { return db.Model(&Room{}).Count(n) }),
 	into("Count: distinct", filtered, func(db *gorm.DB, n *int64) *gorm.DB { return db.Model(&Room{}).Distinct("name").Count(n) }),
 	into("Count: grouped", filtered, func(db *gorm.DB, n *int64) *gorm.DB { return db.Model(&Room{}).Group("name").Count(n) }),
