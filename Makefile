@@ -11,7 +11,7 @@ GOLANGCI_LINT = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 SHIPPED       = ./models,./tenancy,./audit,./migrate,./internal/...
 
 .DEFAULT_GOAL := help
-.PHONY: help test race beside lint fmt bench demo soak cover fuzz
+.PHONY: help test race beside guards lint fmt bench demo soak cover fuzz
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ race: ## Run the tests with the race detector
 
 beside: ## Run the tests beside other plugins, which are a module of their own
 	cd tests/plugins && $(GO) test ./...
+
+guards: ## Remove each guard of tenancy in turn: generated programs have to find the hole
+	$(GO) test -count=1 -tags courtroll_unguarded -run TestGuards -v ./tests/noninterference
 
 lint: ## Check formatting, go.mod and the rules of .golangci.yml
 	$(GO) mod tidy -diff

@@ -24,7 +24,7 @@ func (p *Plugin) registerCallbacks(db *gorm.DB) error {
 
 // open puts the check of the final text between the statement and its connection.
 func (p *Plugin) open(db *gorm.DB) {
-	if db.Error != nil || db.DryRun {
+	if db.Error != nil || db.DryRun || removed("text") {
 		return
 	}
 	pool := stmtpool.Open(db)

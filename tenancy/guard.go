@@ -54,7 +54,7 @@ func (p *Plugin) guardCreate(db *gorm.DB) {
 	}
 	p.learn(db.Statement)
 	err := p.admitMain(db.Statement)
-	if err == nil {
+	if err == nil && !removed("stamp") {
 		err = p.stampModel(db.Statement)
 	}
 	if err != nil {

@@ -20,6 +20,9 @@ func (p *Plugin) registerBuilders(db *gorm.DB) {
 		"WHERE": p.whereBuilder, "FROM": p.fromBuilder,
 		"SET": p.setBuilder, "VALUES": p.valuesBuilder, "ON CONFLICT": p.onConflictBuilder,
 	} {
+		if removed(name) {
+			continue
+		}
 		next := db.ClauseBuilders[name]
 		if next == nil {
 			next = func(c clause.Clause, b clause.Builder) { c.Build(b) }

@@ -72,11 +72,6 @@ var creators = map[string]drawer{
 			m.TeamID = nil
 			team := Team{ID: id, TenantID: tenantID, Name: title, N: n, Badge: &Badge{TenantID: tenantID, N: n}, Members: []Member{m},
 				Notes: []Note{{ID: id, TenantID: tenantID, Text: title}}, Tags: []Tag{{ID: id, TenantID: tenantID, Name: title}}}
-			if tenantID != "" { // GORM's own join row has no place for it
-				tags := team.Tags
-				team.Tags = nil
-				return &team, create(db, &team, tags, tenantID)
-			}
 			return &team, db.Create(&team)
 		})
 	},
@@ -105,25 +100,6 @@ var creators = map[string]drawer{
 	"Upsert columns": upsert("DoUpdates: n", clause.OnConflict{Columns: []clause.Column{{Name: "id"}}, DoUpdates: clause.AssignmentColumns([]string{"n"})}),
 	"Upsert by name": upsert("DoUpdates: n on name", clause.OnConflict{Columns: []clause.Column{{Name: "tenant_id"}, {Name: "name"}}, DoUpdates: clause.AssignmentColumns([]string{"n"})}),
 	"Upsert all":     upsert("UpdateAll", clause.OnConflict{UpdateAll: true}),
-}
-
-// create does what GORM does for a team with tags, with the tenant in the join rows.
-func create(db *gorm.DB, team *Team, tags []Tag, tenantID string) *gorm.DB {
-	var created *gorm.DB
-	err := db.Transaction(func(tx *gorm.DB) error {
-		if created = tx.Create(team); created.Error != nil {
-			return created.Error
-		}
-		if err := tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&tags).Error; err != nil {
-			return err
-		}
-		team.Tags = tags
-		return tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&TeamTag{tenantID, team.ID, tags[0].ID}).Error
-	})
-	if err != nil && created.Error == nil {
-		_ = created.AddError(err)
-	}
-	return created
 }
 
 func upsert(text string, conflict clause.OnConflict) drawer {
