@@ -203,15 +203,15 @@ func (c *change) write(at int) (string, error) {
 	if at >= 0 {
 		body = c.query[:c.text.Tokens[at].Pos]
 	}
-	body = strings.TrimRight(body, "; \n")
+	body = strings.TrimRight(body, "; \n") // and perhaps it ends in a comment
 	switch c.op {
 	case opUpdate:
 		return c.update(at)
 	case opUpsert:
 		// A row that the statement inserted has no xmax; one that it updated was locked first.
-		return body + ` RETURNING ` + c.alias + `.*, (` + c.alias + `.xmax = 0) AS "__created"`, nil
+		return body + "\n RETURNING "  + c.alias + `.*, (` + c.alias + `.xmax = 0) AS "__created"`, nil
 	}
-	return body + ` RETURNING ` + c.alias + `.*`, nil
+	return body + "\n RETURNING "  + c.alias + `.*`, nil
 }
 
 // trail returns the INSERT of the audit rows. Its parameters follow the

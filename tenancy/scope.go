@@ -107,13 +107,13 @@ func (p *Plugin) whereBuilder(next clause.ClauseBuilder) clause.ClauseBuilder {
 			return
 		}
 		preds := p.predicates(stmt)
-		if len(preds) == 0 && isEmptyWhere(c) {
-			return
-		}
 		if len(preds) == 0 {
-			next(c, b)
+			if !isEmptyWhere(c) {
+				next(c, b)
+			}
 			return
 		}
+		c.Name = ""
 		user := strings.TrimPrefix(render(stmt, func() { next(c, b) }), "WHERE ")
 		_, _ = stmt.WriteString("WHERE ")
 		for i, e := range preds {
@@ -122,27 +122,29 @@ func (p *Plugin) whereBuilder(next clause.ClauseBuilder) clause.ClauseBuilder {
 			}
 			e.Build(stmt)
 		}
-		if strings.TrimSpace(user) != "" {
-			writeBracketed(stmt, user)
-		}
+		writeBracketed(stmt, user)
 	}
 }
 
 func isEmptyWhere(c clause.Clause) bool {
 	where, ok := c.Expression.(clause.Where)
-	return ok && len(where.Exprs) == 0 && c.BeforeExpression == nil && c.AfterExpression == nil
+	return ok && len(where.Exprs) == 0
 }
 
-// writeBracketed appends a condition of the user's to a predicate. Text whose
-// parentheses, quotes or comments do not close would reach past the brackets.
+// writeBracketed appends what the user wrote to a predicate: a condition, a
+// comment alone, or nothing. Text whose parentheses, quotes or comments do not
+// close would reach past the brackets.
 func writeBracketed(stmt *gorm.Statement, user string) {
-	if _, err := sqllex.Scan(user); err != nil {
+	switch tokens, err := sqllex.Scan(user); {
+	case err != nil:
 		_, _ = stmt.WriteString(" AND (")
 		stmt.AddVar(stmt, refusal{refuse(stmt.Table, ErrOpaqueSQL)})
 		_, _ = stmt.WriteString(")")
-		return
+	case len(tokens) > 0:
+		_, _ = stmt.WriteString(" AND (" + user + "\n)")
+	case strings.TrimSpace(user) != "":
+		_, _ = stmt.WriteString(" " + user + "\n")
 	}
-	_, _ = stmt.WriteString(" AND (" + user + "\n)")
 }
 
 // render runs f, takes what it wrote off the statement's text and returns it.
@@ -166,9 +168,7 @@ type guarded struct {
 func (g guarded) Build(b clause.Builder) {
 	stmt := b.(*gorm.Statement)
 	g.predicate.Build(stmt)
-	if user := render(stmt, func() { g.user.Build(stmt) }); strings.TrimSpace(user) != "" {
-		writeBracketed(stmt, user)
-	}
+	writeBracketed(stmt, render(stmt, func() { g.user.Build(stmt) }))
 }
 
 // fromBuilder puts the predicate of each joined table into its ON, so that a

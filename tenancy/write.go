@@ -302,9 +302,7 @@ func (o ownRow) Build(b clause.Builder) {
 		o.predicate.Build(stmt)
 	}
 	_, _ = stmt.WriteString(" THEN true")
-	if user := render(stmt, func() { o.user.Build(stmt) }); strings.TrimSpace(user) != "" {
-		writeBracketed(stmt, user)
-	}
+	writeBracketed(stmt, render(stmt, func() { o.user.Build(stmt) }))
 	_, _ = stmt.WriteString(" ELSE current_setting('" + duplicatedSetting + "') IS NULL END")
 }
 

@@ -96,9 +96,7 @@ func commentWhere(db *gorm.DB) {
 		} else {
 			c.Build(b)
 		}
-		if where, ok := c.Expression.(clause.Where); ok && len(where.Exprs) > 0 {
-			_, _ = b.WriteString(" /* marked */")
-		}
+		_, _ = b.WriteString(" /* marked */ -- to the end\n")
 	}
 }
 
