@@ -209,9 +209,9 @@ func (c *change) write(at int) (string, error) {
 		return c.update(at)
 	case opUpsert:
 		// A row that the statement inserted has no xmax; one that it updated was locked first.
-		return body + "\n RETURNING "  + c.alias + `.*, (` + c.alias + `.xmax = 0) AS "__created"`, nil
+		return body + "\n RETURNING " + c.alias + `.*, (` + c.alias + `.xmax = 0) AS "__created"`, nil
 	}
-	return body + "\n RETURNING "  + c.alias + `.*`, nil
+	return body + "\n RETURNING " + c.alias + `.*`, nil
 }
 
 // trail returns the INSERT of the audit rows. Its parameters follow the
