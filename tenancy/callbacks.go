@@ -15,7 +15,7 @@ func (p *Plugin) registerCallbacks(db *gorm.DB) error {
 		Name:   "tenancy",
 		Create: set(p.guardCreate),
 		Query:  set(p.guardQuery),
-		Update: set(p.guardChange),
+		Update: set(p.guardUpdate),
 		Delete: set(p.guardChange),
 		Row:    set(p.guardRow),
 		Raw:    set(func(*gorm.DB) {}), // the text is there: the verifier decides

@@ -2,6 +2,7 @@ package tenancy
 
 import (
 	"database/sql/driver"
+	"slices"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
@@ -45,6 +46,15 @@ func (p *Plugin) guardChange(db *gorm.DB) {
 	}
 	if err := p.admitMain(db.Statement); err != nil {
 		_ = db.AddError(err)
+	}
+}
+
+// guardUpdate lets a row that is saved whole know its tenant, as one that is
+// created does. What may not be set is left to the SET builder.
+func (p *Plugin) guardUpdate(db *gorm.DB) {
+	p.guardChange(db)
+	if db.Error == nil && slices.Contains(db.Statement.Selects, "*") {
+		_ = p.stampModel(db.Statement)
 	}
 }
 

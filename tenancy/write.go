@@ -25,6 +25,9 @@ func (p *Plugin) stampModel(stmt *gorm.Statement) error {
 		return nil
 	}
 	return eachStruct(stmt.ReflectValue, func(row reflect.Value) error {
+		if row.Type() != stmt.Schema.ModelType {
+			return nil // a smaller struct, which has no such field
+		}
 		value, _ := field.ValueOf(stmt.Context, row)
 		switch table.Compare(value, s.tenant) {
 		case plan.Foreign:
