@@ -1,6 +1,7 @@
 package tenancytest
 
 import (
+	"fmt"
 	"reflect"
 	"slices"
 
@@ -8,57 +9,35 @@ import (
 	"gorm.io/gorm/schema"
 )
 
-// associations are the preloads of tenant-owned parents, to which a row of the
-// intruder is pointed, and the joins by their names.
+// associations go along every association whose other end is tenant-owned: a
+// preload, a join, and association mode.
 func (s *session) associations() (list []scenario) {
-	for _, rel := range s.schema.Relationships.BelongsTo {
-		if s.tenantField(rel.FieldSchema) == nil || s.isTenantRow(rel.FieldSchema) {
+	rels := &s.schema.Relationships
+	for _, rel := range slices.Concat(rels.BelongsTo, rels.HasOne, rels.HasMany, rels.Many2Many) {
+		if s.tenantField(rel.FieldSchema) == nil || s.isTenantRow(rel.FieldSchema) || rel.JoinTable != nil && s.tenantField(rel.JoinTable) == nil {
 			continue
 		}
 		list = append(list,
-			scenario{"preload_" + rel.Name, func(s *session) error { return s.parent(rel, s.me().Preload(rel.Name)) }},
-			scenario{"joins_" + rel.Name, func(s *session) error { return s.parent(rel, s.me().Joins(rel.Name)) }})
-	}
-	for _, rel := range slices.Concat(s.schema.Relationships.HasOne, s.schema.Relationships.HasMany) {
-		if s.tenantField(rel.FieldSchema) == nil {
-			continue
-		}
-		list = append(list, scenario{"preload_" + rel.Name, func(s *session) error { return s.child(rel, s.me().Preload(rel.Name)) }})
-		if rel.Type == schema.HasOne {
-			list = append(list, scenario{"joins_" + rel.Name, func(s *session) error { return s.child(rel, s.me().Joins(rel.Name)) }})
+			scenario{"preload_" + rel.Name, func(s *session) error { return s.reachesOver(rel, s.me().Preload(rel.Name)) }},
+			scenario{"association_" + rel.Name, func(s *session) error { return s.associates(rel) }})
+		if rel.Type == schema.BelongsTo || rel.Type == schema.HasOne {
+			list = append(list, scenario{"joins_" + rel.Name, func(s *session) error { return s.reachesOver(rel, s.me().Joins(rel.Name)) }})
 		}
 	}
 	return list
 }
 
-// parent points a row of the intruder at the victim's parent and reads it with
-// the association. Where the database refuses such a row there is none to read.
-func (s *session) parent(rel *schema.Relationship, db *gorm.DB) error {
-	target, err := s.create(rel.FieldSchema, s.victim, nil)
-	if err != nil {
+// reachesOver points a row of one tenant at one of the other and reads the
+// intruder's rows with the association. Where the database refuses such a row
+// there is none to read.
+func (s *session) reachesOver(rel *schema.Relationship, db *gorm.DB) error {
+	err := s.cross(rel)
+	if sqlState(err) == "23503" || sqlState(err) == "23505" {
+		s.note = "the database itself refuses a link from one tenant's row to another's"
+	} else if err != nil {
 		return couldNotRun(err)
 	}
-	_, err = s.create(s.schema, s.intruder, func(row reflect.Value) error { return s.pointAt(row, rel, target) })
-	if err != nil && sqlState(err) != "23503" && sqlState(err) != "23505" {
-		return couldNotRun(err)
-	}
-	return s.readsOwn(rel, db)
-}
-
-// child points a row of the victim at the intruder's and reads that one with it.
-func (s *session) child(rel *schema.Relationship, db *gorm.DB) error {
-	_, err := s.create(rel.FieldSchema, s.victim, func(row reflect.Value) error { return s.pointAt(row, rel, s.own) })
-	if err != nil && sqlState(err) != "23503" && sqlState(err) != "23505" {
-		return couldNotRun(err)
-	}
-	return s.readsOwn(rel, db)
-}
-
-// readsOwn reads the model's rows and demands that the association holds rows of
-// the intruder alone.
-func (s *session) readsOwn(rel *schema.Relationship, db *gorm.DB) error {
-	var err error
-	if s.before, err = s.snapshot(s.victim); err != nil { // the link has added to them
+	if s.before, err = s.snapshotAll(s.victim); err != nil { // the link has added to them
 		return couldNotRun(err)
 	}
 	rows := reflect.New(reflect.SliceOf(s.schema.ModelType))
@@ -72,6 +51,92 @@ func (s *session) readsOwn(rel *schema.Relationship, db *gorm.DB) error {
 		}
 	}
 	return nil
+}
+
+// cross makes the link: the row that holds the reference is created as its own
+// tenant's, with the other tenant's key in it.
+func (s *session) cross(rel *schema.Relationship) error {
+	if rel.Type == schema.HasOne || rel.Type == schema.HasMany {
+		_, err := s.create(rel.FieldSchema, s.victim, func(row reflect.Value) error { return s.pointAt(row, rel, s.own) })
+		return err
+	}
+	target, err := s.create(rel.FieldSchema, s.victim, nil)
+	if err != nil {
+		return couldNotRun(err)
+	}
+	if rel.Type == schema.Many2Many {
+		return s.join(rel, s.own, target, s.intruder)
+	}
+	_, err = s.create(s.schema, s.intruder, func(row reflect.Value) error { return s.pointAt(row, rel, target) })
+	return err
+}
+
+// join creates the row that joins two of a many2many, as a tenant's.
+func (s *session) join(rel *schema.Relationship, owner, target reflect.Value, tenant string) error {
+	row, ctx := reflect.New(rel.JoinTable.ModelType), s.base.Statement.Context
+	for _, ref := range rel.References {
+		if ref.ForeignKey == s.tenantField(rel.JoinTable) {
+			continue
+		}
+		end, value := target, any(ref.PrimaryValue)
+		if ref.OwnPrimaryKey {
+			end = owner
+		}
+		if ref.PrimaryKey != nil {
+			value, _ = ref.PrimaryKey.ValueOf(ctx, end.Elem())
+		}
+		if err := ref.ForeignKey.Set(ctx, row.Elem(), value); err != nil {
+			return fmt.Errorf("tenancytest: table %s, column %q: %w", rel.JoinTable.Table, ref.ForeignKey.DBName, err)
+		}
+	}
+	if err := s.setTenant(row, rel.JoinTable, tenant); err != nil {
+		return err
+	}
+	if s.config.Fill != nil {
+		s.config.Fill(row.Interface())
+	}
+	err := s.attempt(func() error { return s.as(tenant).Create(row.Interface()).Error })
+	if err != nil {
+		return s.explain(rel.JoinTable, err)
+	}
+	return nil
+}
+
+// associates uses association mode on a row of the victim that has the
+// association: nothing may be found by it, nor cut off.
+func (s *session) associates(rel *schema.Relationship) error {
+	if err := s.associate(rel); err != nil {
+		return couldNotRun(err)
+	}
+	var err error
+	if s.before, err = s.snapshotAll(s.victim); err != nil {
+		return couldNotRun(err)
+	}
+	victims := s.clone(s.other)
+	s.tenantField(s.schema).ReflectValueOf(s.base.Statement.Context, victims.Elem()).SetZero()
+	mode := s.me().Model(victims.Interface()).Association(rel.Name)
+	if n := mode.Count(); mode.Error != nil {
+		return couldNotRun(mode.Error)
+	} else if n > 0 {
+		return errLeak
+	}
+	return s.harmless(&gorm.DB{Error: mode.Clear()})
+}
+
+// associate gives the victim's row something to be associated with.
+func (s *session) associate(rel *schema.Relationship) error {
+	switch rel.Type {
+	case schema.BelongsTo:
+		return nil // it was made with its parents
+	case schema.Many2Many:
+		target, err := s.create(rel.FieldSchema, s.victim, nil)
+		if err != nil {
+			return err
+		}
+		return s.join(rel, s.other, target, s.victim)
+	}
+	_, err := s.create(rel.FieldSchema, s.victim, func(row reflect.Value) error { return s.pointAt(row, rel, s.other) })
+	return err
 }
 
 func (s *session) ownAll(rel *schema.Relationship, got reflect.Value) bool {

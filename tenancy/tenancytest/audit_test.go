@@ -2,6 +2,7 @@ package tenancytest_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 
 	"gorm.io/gorm"
@@ -17,19 +18,14 @@ var audited = pgtest.Template{Name: "audited", Build: func(owner *gorm.DB) error
 	if _, err := migrate.New(owner, migrate.Config{}).Up(context.Background()); err != nil {
 		return err
 	}
-	return owner.AutoMigrate(&Project{}, &Board{}, &Task{}, &Asset{})
+	return errors.Join(joinTable(owner), owner.AutoMigrate(append(all, &ProjectLabel{})...))
 }}
 
 // With the audit plugin too, the kit finds no hole and leaves no entry.
 func TestRun_Audited(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t, audited)
-	for _, plugin := range []gorm.Plugin{tenancy.New(tenancy.Config{}), audit.New(audit.Config{})} {
-		if err := db.App.Use(plugin); err != nil {
-			t.Fatal(err)
-		}
-	}
-	tenancytest.Config{Fill: fill}.Run(t, db.App, all...)
+	tenancytest.Config{Fill: fill()}.Run(t, open(t, db, tenancy.New(tenancy.Config{}), audit.New(audit.Config{})), all...)
 	var entries int64
 	if err := db.Owner.Table("audit_logs").Count(&entries).Error; err != nil || entries != 0 {
 		t.Errorf("%d entries are left, error %v", entries, err)

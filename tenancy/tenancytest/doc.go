@@ -8,10 +8,12 @@
 // For each model it seeds rows of two tenants, tries as one of them to reach the
 // other's, and demands that these stay as they were, byte for byte. Each attempt
 // is a sub-test named model/scenario: finds, counts, plucks, rows, an Or, a
-// tenant id written by the caller, Table, sub-queries, preloads and joins of each
-// tenant-owned belongs-to, has-one and has-many, updates, saves, upserts, creates, deletes, and
-// statements without a tenant. An attempt that the database or the plugin stops
-// for a reason that has nothing to do with tenants proves nothing, and fails.
+// tenant id written by the caller, Table, sub-queries, updates, saves, upserts,
+// creates, deletes, statements without a tenant, and along each association whose
+// other end is tenant-owned preloads, joins and association mode. An attempt that
+// the database or the plugin stops for a reason that has nothing to do with tenants
+// proves nothing, and fails; one for which the model or the schema leaves no
+// way says so in the test's log.
 //
 // # What happens to the database
 //
@@ -24,7 +26,6 @@
 //
 // # What it does not see
 //
-// Many2many associations, has-one and has-many through which no row of the other
-// tenant can be pointed here, SQL that the app writes by hand, and conditions under which a hole opens that
-// no scenario here makes. Run it as the app's role on the app's real schema.
+// A many2many whose join table is shared, SQL that the app writes by hand, and
+// conditions under which a hole opens that no scenario here makes. Run it as the app's role on the app's real schema.
 package tenancytest

@@ -55,11 +55,9 @@ func (s *session) scenarios() []scenario {
 				scenario{"upsert_key", func(s *session) error { return s.harmless(s.upsert().Create(s.copyOfOther(false))) }})
 		}
 	}
-	if f := s.plainField(); f != nil {
-		list = append(list, scenario{"update_all", (*session).updateAll})
-		if len(s.schema.PrimaryFields) > 0 {
-			list = append(list, scenario{"update_by_key", (*session).updateByKey})
-		}
+	list = append(list, scenario{"update_all", (*session).updateAll})
+	if len(s.schema.PrimaryFields) > 0 {
+		list = append(list, scenario{"update_by_key", (*session).updateByKey})
 	}
 	return append(list, s.associations()...)
 }
@@ -115,7 +113,7 @@ func (s *session) first() error {
 
 // ownCount returns how many rows the intruder has.
 func (s *session) ownCount() (int64, error) {
-	rows, err := s.snapshot(s.intruder)
+	rows, err := s.snapshot(s.schema, s.intruder)
 	return int64(len(rows)), err
 }
 

@@ -33,12 +33,14 @@ type session struct {
 	registry *plan.Registry
 	schema   *schema.Schema
 	table    plan.Table
+	watched  []*schema.Schema // tables whose rows scenarios compare
 	filler   filler
 
 	// intruder tries to reach the rows of victim.
 	intruder, victim string
 	own, other       reflect.Value // a row of each, as pointers
 	before           []string      // the victim's rows, as a scenario must leave them
+	note             string        // what the last scenario could not test, and why
 }
 
 func nameOf(model any) string {
@@ -75,6 +77,7 @@ func (c Config) open(db *gorm.DB, model any) (*session, error) {
 		config: c, registry: registry, schema: sch, table: table, filler: newFiller(),
 		base: db.Session(&gorm.Session{NewDB: true, Logger: logger.Discard, Context: db.Statement.Context}),
 	}
+	s.watch()
 	s.intruder, s.victim = s.tenants()
 	for _, id := range []string{s.intruder, s.victim} {
 		if _, err := table.Value(id); err != nil {
@@ -136,7 +139,7 @@ func (s *session) seedBoth() (err error) {
 		return err
 	}
 	for _, tenant := range []string{s.intruder, s.victim} {
-		rows, err := s.snapshot(tenant)
+		rows, err := s.snapshot(s.schema, tenant)
 		if err != nil {
 			return fmt.Errorf("tenancytest: model %s: reading the rows of a tenant as itself: %w", s.schema.Name, err)
 		}
@@ -147,19 +150,46 @@ func (s *session) seedBoth() (err error) {
 	return nil
 }
 
-// snapshot returns the model's rows of a tenant as text, read as that tenant.
+// snapshot returns a model's rows of a tenant as text, read as that tenant.
 // The condition is there for a handle that lets a tenant see more.
-func (s *session) snapshot(tenant string) ([]string, error) {
-	value, err := s.table.Value(tenant)
+func (s *session) snapshot(sch *schema.Schema, tenant string) ([]string, error) {
+	table, _ := s.registry.Lookup(s.tableName(sch))
+	value, err := table.Value(tenant)
 	if err != nil {
 		return nil, err
 	}
 	var rows []string
-	err = s.as(tenant).Unscoped().Model(s.new()).
-		Where(clause.Eq{Column: clause.Column{Table: clause.CurrentTable, Name: s.table.Column}, Value: value}).
-		Pluck(s.tx.Statement.Quote(s.table.Name)+"::text", &rows).Error
+	err = s.as(tenant).Table(sch.Table).
+		Where(clause.Eq{Column: clause.Column{Table: table.Name, Name: table.Column}, Value: value}).
+		Pluck(s.tx.Statement.Quote(table.Name)+"::text", &rows).Error
 	slices.Sort(rows)
 	return rows, err
+}
+
+// snapshotAll returns a tenant's rows of the model and of all that it is
+// associated with.
+func (s *session) snapshotAll(tenant string) ([]string, error) {
+	var all []string
+	for _, sch := range s.watched {
+		rows, err := s.snapshot(sch, tenant)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, rows...)
+	}
+	return all, nil
+}
+
+// watch notes the tenant-owned tables that a scenario may touch.
+func (s *session) watch() {
+	s.watched = []*schema.Schema{s.schema}
+	for _, rel := range s.schema.Relationships.Relations {
+		for _, sch := range []*schema.Schema{rel.FieldSchema, rel.JoinTable} {
+			if sch != nil && s.tenantField(sch) != nil && !slices.Contains(s.watched, sch) {
+				s.watched = append(s.watched, sch)
+			}
+		}
+	}
 }
 
 func (s *session) new() any { return reflect.New(s.schema.ModelType).Interface() }
@@ -171,11 +201,12 @@ func (s *session) check(sc scenario) error {
 	}
 	defer func() { s.tx.RollbackTo(scenarioSavepoint) }()
 	var err error
-	if s.before, err = s.snapshot(s.victim); err != nil {
+	s.note = ""
+	if s.before, err = s.snapshotAll(s.victim); err != nil {
 		return fmt.Errorf("before the scenario: %w", err)
 	}
 	err = sc.run(s)
-	after, readErr := s.snapshot(s.victim)
+	after, readErr := s.snapshotAll(s.victim)
 	switch {
 	case isAborted(readErr): // the statement failed, and with it all that it did
 	case readErr != nil:

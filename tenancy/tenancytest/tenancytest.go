@@ -59,6 +59,9 @@ func (c Config) Run(t *testing.T, db *gorm.DB, models ...any) {
 					if err := s.check(sc); err != nil {
 						t.Error(err)
 					}
+					if s.note != "" {
+						t.Log(s.note)
+					}
 				})
 			}
 		})

@@ -65,9 +65,7 @@ func (s *session) valueOf(f *schema.Field, row reflect.Value) any {
 
 // copyOfOther returns the victim's row with one value changed, under its tenant or none.
 func (s *session) copyOfOther(tenant bool) any {
-	row := reflect.New(s.schema.ModelType)
-	row.Elem().Set(s.other.Elem())
-	ctx := s.base.Statement.Context
+	row, ctx := s.clone(s.other), s.base.Statement.Context
 	if f := s.plainField(); f != nil {
 		f.ReflectValueOf(ctx, row.Elem()).Set(f.ReflectValueOf(ctx, s.own.Elem()))
 	}
@@ -77,17 +75,38 @@ func (s *session) copyOfOther(tenant bool) any {
 	return row.Interface()
 }
 
+const noPlainField = "the model has no column that can be updated without breaking a key: updates were not tested"
+
+// clone copies a row column by column: parts of it may be pointers.
+func (s *session) clone(row reflect.Value) reflect.Value {
+	copied, ctx := reflect.New(s.schema.ModelType), s.base.Statement.Context
+	for _, f := range s.schema.Fields {
+		if f.DBName != "" {
+			f.ReflectValueOf(ctx, copied.Elem()).Set(f.ReflectValueOf(ctx, row.Elem()))
+		}
+	}
+	return copied
+}
+
 func (s *session) updateByKey() error {
 	f := s.plainField()
+	if f == nil {
+		s.note = noPlainField
+		return nil
+	}
 	return s.changes(s.me().Model(s.new()).Where(s.key(s.other)).Update(f.DBName, s.valueOf(f, s.own)), 0)
 }
 
 func (s *session) updateAll() error {
+	f := s.plainField()
+	if f == nil {
+		s.note = noPlainField
+		return nil
+	}
 	n, err := s.ownCount()
 	if err != nil {
 		return couldNotRun(err)
 	}
-	f := s.plainField()
 	db := s.me().Unscoped().Session(&gorm.Session{AllowGlobalUpdate: true})
 	return s.changes(db.Model(s.new()).Update(f.DBName, s.valueOf(f, s.own)), n)
 }
