@@ -37,7 +37,9 @@ func (p *Plugin) stampModel(stmt *gorm.Statement) error {
 			if err != nil {
 				return refuse(table.Name, err)
 			}
-			return field.Set(stmt.Context, row, own)
+			if field.Set(stmt.Context, row, own) != nil { // whose error holds the id
+				return refuse(table.Name, ErrTenantFormat)
+			}
 		}
 		return nil
 	})

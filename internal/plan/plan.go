@@ -56,6 +56,7 @@ type Table struct {
 	Class  Class
 	Column string // the tenant column, empty unless Owned or Trail
 	kind   kind
+	bits   int // of an integer column
 }
 
 // HasTenant reports whether rows of the table carry a tenant.
@@ -243,22 +244,43 @@ func (r *Registry) isShared(table string) bool {
 
 func (r *Registry) owned(t Table, s *schema.Schema, column string, class Class) Table {
 	if f := s.FieldsByDBName[column]; f != nil {
-		t.Class, t.Column, t.kind = class, column, kindOf(f)
+		t.Class, t.Column, t.kind, t.bits = class, column, kindOf(f), bitsOf(f)
 	}
 	return t
 }
 
+// kindOf goes by what GORM says of the field's value, which in a type such as
+// sql.NullInt64 is not the field's own.
 func kindOf(f *schema.Field) kind {
-	typ := f.IndirectFieldType
-	switch typ.Kind() {
-	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
-		reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+	if integers[strings.ToLower(string(f.DataType))] {
 		return integer
-	case reflect.Array:
-		return uuidKind
 	}
-	if strings.EqualFold(string(f.DataType), "uuid") {
+	typ := f.IndirectFieldType
+	if typ.Kind() == reflect.Struct && typ.NumField() > 0 {
+		typ = typ.Field(0).Type
+	}
+	if typ.Kind() == reflect.Array || strings.EqualFold(string(f.DataType), "uuid") {
 		return uuidKind
 	}
 	return text
+}
+
+var integers = map[string]bool{
+	string(schema.Int): true, string(schema.Uint): true, "bigint": true, "integer": true, "smallint": true,
+	"int8": true, "int4": true, "int2": true, "bigserial": true, "serial": true, "smallserial": true,
+}
+
+// bitsOf returns the size that GORM's driver gives an integer column.
+func bitsOf(f *schema.Field) int {
+	size := f.Size
+	if f.GORMDataType == schema.Uint {
+		size++
+	}
+	switch {
+	case size > 0 && size <= 16:
+		return 16
+	case size > 0 && size <= 32:
+		return 32
+	}
+	return 64
 }

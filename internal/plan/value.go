@@ -40,7 +40,7 @@ func (t Table) Fits(postgresType string) bool {
 func (t Table) Value(id string) (driver.Value, error) {
 	switch t.kind {
 	case integer:
-		n, err := strconv.ParseInt(id, 10, 64)
+		n, err := strconv.ParseInt(id, 10, t.bits)
 		if err != nil || strconv.FormatInt(n, 10) != id {
 			return nil, ErrTenantFormat
 		}
