@@ -4,6 +4,8 @@ import (
 	"context"
 	"strings"
 	"sync"
+
+	"github.com/courtroll/courtroll/internal/plan"
 )
 
 type contextKey struct{}
@@ -11,15 +13,26 @@ type contextKey struct{}
 // scope is what a context says of the tenant: one tenant, all, or neither.
 type scope struct {
 	tenant    string
+	text      any // bound{tenant}: made once, for most tenant columns are text
 	system    *SystemScope
 	inherited bool // a sub-query's: that of the statement around it
+}
+
+// own returns what a table's tenant column holds of the scope's tenant, as a
+// statement's argument.
+func (s scope) own(table plan.Table) (any, error) {
+	if table.IsText() {
+		return s.text, nil
+	}
+	value, err := table.Value(s.tenant)
+	return bound{value}, err
 }
 
 // WithTenant returns a context whose statements belong to the tenant id. It
 // replaces the tenant or system scope that ctx carries. A blank id is no
 // tenant: statements under it fail with [ErrNoTenant].
 func WithTenant(ctx context.Context, id string) context.Context {
-	return context.WithValue(ctx, contextKey{}, scope{tenant: id})
+	return context.WithValue(ctx, contextKey{}, scope{tenant: id, text: bound{id}})
 }
 
 // FromContext returns the tenant of ctx. The error is [ErrNoTenant] if there is

@@ -109,7 +109,7 @@ func (p *Plugin) admit(name string, s scope) error {
 	if s.inherited {
 		return nil
 	}
-	if _, err := table.Value(s.tenant); err != nil {
+	if _, err := s.own(table); err != nil {
 		return refuse(name, err)
 	}
 	return nil
@@ -137,10 +137,12 @@ func (p *Plugin) ensureWhere(stmt *gorm.Statement) {
 		return
 	}
 	if c, ok := stmt.Clauses["WHERE"]; !ok || c.Expression == nil {
-		c.Name, c.Expression = "WHERE", clause.Where{}
+		c.Name, c.Expression = "WHERE", emptyWhere
 		stmt.Clauses["WHERE"] = c
 	}
 }
+
+var emptyWhere clause.Expression = clause.Where{}
 
 func dropEmptyWhere(stmt *gorm.Statement) {
 	c, ok := stmt.Clauses["WHERE"]

@@ -43,11 +43,11 @@ func (s scope) settle(args []any) error {
 		if err := s.check(); err != nil {
 			return refuse(place.table.Name, err)
 		}
-		own, err := place.table.Value(s.tenant)
+		own, err := s.own(place.table)
 		if err != nil {
 			return refuse(place.table.Name, err)
 		}
-		args[i] = bound{own}
+		args[i] = own
 	}
 	return nil
 }

@@ -40,20 +40,25 @@ type predicate struct {
 
 // Build implements [clause.Expression].
 func (e predicate) Build(b clause.Builder) {
-	b.WriteQuoted(clause.Column{Table: e.alias, Name: e.table.Column})
-	_, _ = b.WriteString(" = ")
-	b.AddVar(b, e.value())
+	stmt := b.(*gorm.Statement)
+	stmt.DB.Dialector.QuoteTo(stmt, e.alias)
+	_ = stmt.WriteByte('.')
+	stmt.DB.Dialector.QuoteTo(stmt, e.table.Column)
+	_, _ = stmt.WriteString(" = ")
+	value := e.value()
+	stmt.Vars = append(stmt.Vars, value)
+	stmt.DB.Dialector.BindVarTo(stmt, stmt, value)
 }
 
 func (e predicate) value() any {
 	if e.scope.inherited {
 		return bound{inherited{e.table}}
 	}
-	value, err := e.table.Value(e.scope.tenant)
+	own, err := e.scope.own(e.table)
 	if err != nil {
 		return refusal{refuse(e.table.Name, err)}
 	}
-	return bound{value}
+	return own
 }
 
 // predicateFor returns the predicate for a table, false if none is due.
@@ -113,8 +118,6 @@ func (p *Plugin) whereBuilder(next clause.ClauseBuilder) clause.ClauseBuilder {
 			}
 			return
 		}
-		c.Name = ""
-		user := strings.TrimPrefix(render(stmt, func() { next(c, b) }), "WHERE ")
 		_, _ = stmt.WriteString("WHERE ")
 		for i, e := range preds {
 			if i > 0 {
@@ -122,7 +125,8 @@ func (p *Plugin) whereBuilder(next clause.ClauseBuilder) clause.ClauseBuilder {
 			}
 			e.Build(stmt)
 		}
-		writeBracketed(stmt, user)
+		c.Name = ""
+		writeBracketed(stmt, func() { next(c, b) })
 	}
 }
 
@@ -133,29 +137,38 @@ func isEmptyWhere(c clause.Clause) bool {
 
 // writeBracketed appends what the user wrote to a predicate: a condition, a
 // comment alone, or nothing. Text whose parentheses, quotes or comments do not
-// close would reach past the brackets.
-func writeBracketed(stmt *gorm.Statement, user string) {
-	switch tokens, err := sqllex.Scan(user); {
+// close would reach past the brackets. Its arguments are numbered, not positional,
+// and stay where they are.
+func writeBracketed(stmt *gorm.Statement, write func()) {
+	start := stmt.SQL.Len()
+	_, _ = stmt.WriteString(" AND (")
+	open := stmt.SQL.Len()
+	write()
+	user := stmt.SQL.String()[open:]
+	condition := strings.TrimPrefix(user, "WHERE ") // of another plugin's builder
+	n, err := sqllex.Count(condition)
+	if err == nil && n > 0 && len(condition) == len(user) {
+		_, _ = stmt.WriteString("\n)")
+		return
+	}
+	truncate(stmt, start)
+	switch {
 	case err != nil:
 		_, _ = stmt.WriteString(" AND (")
 		stmt.AddVar(stmt, refusal{refuse(stmt.Table, ErrOpaqueSQL)})
 		_, _ = stmt.WriteString(")")
-	case len(tokens) > 0:
-		_, _ = stmt.WriteString(" AND (" + user + "\n)")
-	case strings.TrimSpace(user) != "":
-		_, _ = stmt.WriteString(" " + user + "\n")
+	case n > 0:
+		_, _ = stmt.WriteString(" AND (" + condition + "\n)")
+	case strings.TrimSpace(condition) != "":
+		_, _ = stmt.WriteString(" " + condition + "\n")
 	}
 }
 
-// render runs f, takes what it wrote off the statement's text and returns it.
-// Its arguments stay where they are: they are numbered, not positional.
-func render(stmt *gorm.Statement, f func()) string {
-	start := stmt.SQL.Len()
-	f()
-	all := stmt.SQL.String()
+// truncate takes what follows the first n bytes off the statement's text.
+func truncate(stmt *gorm.Statement, n int) {
+	text := stmt.SQL.String()[:n]
 	stmt.SQL.Reset()
-	stmt.SQL.WriteString(all[:start])
-	return all[start:]
+	_, _ = stmt.WriteString(text)
 }
 
 // guarded is an ON condition behind its table's predicate.
@@ -168,7 +181,7 @@ type guarded struct {
 func (g guarded) Build(b clause.Builder) {
 	stmt := b.(*gorm.Statement)
 	g.predicate.Build(stmt)
-	writeBracketed(stmt, render(stmt, func() { g.user.Build(stmt) }))
+	writeBracketed(stmt, func() { g.user.Build(stmt) })
 }
 
 // fromBuilder puts the predicate of each joined table into its ON, so that a

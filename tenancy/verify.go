@@ -17,6 +17,7 @@ import (
 type verifier struct {
 	plugin *Plugin
 	scope  scope
+	proof  *proof // what the check in progress rests on
 }
 
 // readable holds the statements whose text tells which rows they reach.
@@ -62,6 +63,20 @@ func (v verifier) verify(query string, args []any) error {
 	if err != nil {
 		return &StatementError{Err: fmt.Errorf("%w: %w", ErrOpaqueSQL, err)}
 	}
+	if v.isProven(s, args) {
+		return nil
+	}
+	p := &proof{generation: v.plugin.registry.Generation(), args: len(args)}
+	v.proof = p
+	if err := v.check(s, args); err != nil {
+		return err
+	}
+	p.seal(args)
+	s.Conclusion.Store(p)
+	return nil
+}
+
+func (v verifier) check(s *sqllex.Statement, args []any) error {
 	if err := checkVerb(s); err != nil {
 		return &StatementError{Err: err}
 	}
@@ -172,7 +187,7 @@ func (v verifier) checkPredicate(tokens []sqllex.Token, table plan.Table, ref sq
 		if tokens[i-1].Is("on") && !keepsOut(tokens, ref) {
 			return ErrOpaqueSQL
 		}
-		if !v.isOwn(table, argument(args, tokens[i+4])) {
+		if !v.isOwn(table, args, tokens[i+4]) {
 			return ErrCrossTenant
 		}
 		used[i] = true
@@ -197,10 +212,14 @@ func keepsOut(tokens []sqllex.Token, ref sqllex.Ref) bool {
 	return !tokens[i].Is("right") && !tokens[i].Is("full")
 }
 
-// isOwn reports whether the value is the context's tenant as this package binds it.
-func (v verifier) isOwn(table plan.Table, value any) bool {
-	own, err := table.Value(v.scope.tenant)
-	return err == nil && value == bound{own}
+// isOwn reports whether the parameter holds the context's tenant as this package binds it.
+func (v verifier) isOwn(table plan.Table, args []any, param sqllex.Token) bool {
+	own, err := v.scope.own(table)
+	if err != nil || argument(args, param) != own {
+		return false
+	}
+	v.proof.owned = append(v.proof.owned, owned{position(args, param), table})
+	return true
 }
 
 // isPredicate reports whether "alias"."column" = $n stands at i, with a value of ours.
@@ -216,11 +235,19 @@ func isPredicate(tokens []sqllex.Token, i int, column, alias string, args []any)
 
 // argument returns the argument that a parameter stands for, nil if there is none.
 func argument(args []any, param sqllex.Token) any {
+	if i := position(args, param); i >= 0 {
+		return args[i]
+	}
+	return nil
+}
+
+// position returns the index of that argument, -1 if there is none.
+func position(args []any, param sqllex.Token) int {
 	n, err := strconv.Atoi(param.Text)
 	if param.Kind != sqllex.Param || err != nil || n < 1 || n > len(args) {
-		return nil
+		return -1
 	}
-	return args[n-1]
+	return n - 1
 }
 
 var setOperation = map[string]bool{"union": true, "intersect": true, "except": true}

@@ -29,7 +29,7 @@ func (v verifier) checkInsert(s *sqllex.Statement, ref sqllex.Ref, args []any, u
 	for more := true; more; {
 		var row [][]sqllex.Token
 		row, i = items(s.Tokens, i+1)
-		if len(row) != len(columns) || len(row[at]) != 1 || !v.isOwn(table, argument(args, row[at][0])) {
+		if len(row) != len(columns) || len(row[at]) != 1 || !v.isOwn(table, args, row[at][0]) {
 			return ErrCrossTenant
 		}
 		more = i < len(s.Tokens) && s.Tokens[i].IsSymbol(',')
@@ -104,7 +104,7 @@ func (v verifier) checkConflict(tokens []sqllex.Token, table plan.Table, ref sql
 // checkOwnRow demands the condition that ownRow writes, and nothing after it.
 func (v verifier) checkOwnRow(t []sqllex.Token, table plan.Table, ref sqllex.Ref, args []any) error {
 	if len(t) < 9 || !t[0].Is("case") || !t[1].Is("when") || !isPredicate(t, 2, table.Column, ref.Alias, args) ||
-		!v.isOwn(table, argument(args, t[6])) || !t[7].Is("then") || !t[8].Is("true") {
+		!v.isOwn(table, args, t[6]) || !t[7].Is("then") || !t[8].Is("true") {
 		return ErrOpaqueSQL
 	}
 	t = t[9:]

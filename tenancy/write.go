@@ -97,11 +97,11 @@ func (p *Plugin) stampValues(stmt *gorm.Statement, values clause.Values) (clause
 	if s.system != nil {
 		return values, requireTenant(table, values)
 	}
-	own, err := table.Value(s.tenant)
+	own, err := s.own(table)
 	if err != nil {
 		return values, refuse(table.Name, err)
 	}
-	return withTenant(table, values, s.tenant, bound{own})
+	return withTenant(table, values, s.tenant, own)
 }
 
 // requireTenant is the rule of the system scope: a tenant-owned row names its tenant.
@@ -119,7 +119,7 @@ func requireTenant(table plan.Table, values clause.Values) error {
 }
 
 // withTenant returns a copy of values whose rows all hold own in the tenant column.
-func withTenant(table plan.Table, values clause.Values, tenant string, own bound) (clause.Values, error) {
+func withTenant(table plan.Table, values clause.Values, tenant string, own any) (clause.Values, error) {
 	at := columnIndex(values, table.Column)
 	out := clause.Values{Columns: values.Columns, Values: make([][]any, len(values.Values))}
 	if at < 0 {
@@ -307,12 +307,15 @@ func (o ownRow) Build(b clause.Builder) {
 		o.predicate.Build(stmt)
 	}
 	_, _ = stmt.WriteString(" THEN true")
-	writeBracketed(stmt, render(stmt, func() { o.user.Build(stmt) }))
+	writeBracketed(stmt, func() { o.user.Build(stmt) })
 	_, _ = stmt.WriteString(" ELSE current_setting('" + duplicatedSetting + "') IS NULL END")
 }
 
 // guardError returns the error that a guard in the statement's own text stands for, nil if err is none.
 func guardError(err error) error {
+	if err == nil {
+		return nil
+	}
 	var state interface{ SQLState() string }
 	if !errors.As(err, &state) || state.SQLState() != "42704" {
 		return nil

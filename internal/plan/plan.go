@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/schema"
@@ -69,6 +70,8 @@ type Registry struct {
 	tables sync.Map          // name → Table
 	seen   sync.Map          // *schema.Schema → true
 	mu     sync.Mutex        // held while a schema is learnt
+
+	generation atomic.Uint64
 }
 
 // NewRegistry returns a registry of the models that rules name.
@@ -84,7 +87,7 @@ func NewRegistry(db *gorm.DB, rules Rules) (*Registry, error) {
 			return nil, fmt.Errorf("table %q is declared shared, but each row of it is one tenant's", name)
 		}
 		r.shared[name] = schemaOf(table)
-		r.tables.Store(name, Table{Name: name, Class: Shared})
+		r.store(Table{Name: name, Class: Shared})
 	}
 	if err := r.checkShared(db, rules.Shared); err != nil {
 		return nil, err
@@ -153,6 +156,15 @@ func schemaOf(table string) string {
 // Unqualified cuts a schema's name off a table's name.
 func Unqualified(table string) string { return table[strings.LastIndexByte(table, '.')+1:] }
 
+// Generation is a number that grows whenever a table is learnt: what was
+// concluded from Lookup holds as long as it stays the same.
+func (r *Registry) Generation() uint64 { return r.generation.Load() }
+
+func (r *Registry) store(t Table) {
+	r.tables.Store(t.Name, t)
+	r.generation.Add(1)
+}
+
 // Lookup returns the table of that name, without its schema, and whether it is known.
 func (r *Registry) Lookup(name string) (Table, bool) {
 	t, ok := r.tables.Load(name)
@@ -185,7 +197,7 @@ func (r *Registry) LearnAs(name string, s *schema.Schema) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if known, _ := r.Lookup(name); known.Class == Unclassified {
-		r.tables.Store(name, r.owned(Table{Name: name}, s, r.column, Owned))
+		r.store(r.owned(Table{Name: name}, s, r.column, Owned))
 	}
 }
 
@@ -198,7 +210,7 @@ func (r *Registry) learn(s *schema.Schema, visited map[*schema.Schema]bool) {
 	visited[s] = true
 	t := r.classify(s)
 	if known, ok := r.Lookup(t.Name); !ok || known.Class == Unclassified || t.Class == Owned {
-		r.tables.Store(t.Name, t)
+		r.store(t)
 	}
 	r.seen.Store(s, true)
 	for _, rel := range relations(s) {

@@ -35,6 +35,9 @@ func (t Table) Fits(postgresType string) bool {
 	return false
 }
 
+// IsText reports whether the column holds each tenant id as it is.
+func (t Table) IsText() bool { return t.kind == text }
+
 // Value converts a tenant id to what the table's tenant column holds: strictly,
 // so that no two texts stand for the same tenant.
 func (t Table) Value(id string) (driver.Value, error) {

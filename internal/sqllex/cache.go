@@ -4,7 +4,7 @@ import "sync"
 
 // Cache keeps analysed statements by their text: an app sends the same few
 // texts again and again. The zero value is ready. It is safe for concurrent
-// use, and its statements are not to be changed.
+// use, and its statements are not to be changed but for their Conclusion.
 type Cache struct {
 	mu    sync.RWMutex
 	texts map[string]*Statement

@@ -53,22 +53,38 @@ var (
 // Scan splits sql into tokens. Parentheses must be balanced.
 func Scan(sql string) ([]Token, error) {
 	s := scanner{sql: sql, tokens: make([]Token, 0, len(sql)/4+4)}
-	for s.pos < len(sql) {
-		if err := s.next(); err != nil {
-			return nil, err
-		}
-	}
-	if s.depth != 0 {
-		return nil, ErrUnbalanced
+	if err := s.run(); err != nil {
+		return nil, err
 	}
 	return s.tokens, nil
 }
 
+// Count returns how many tokens [Scan] would find, and its error.
+func Count(sql string) (int, error) {
+	s := scanner{sql: sql, counting: true}
+	err := s.run()
+	return s.count, err
+}
+
 type scanner struct {
-	sql    string
-	pos    int
-	depth  int
-	tokens []Token
+	sql      string
+	pos      int
+	depth    int
+	tokens   []Token
+	counting bool // tokens are counted, not kept
+	count    int
+}
+
+func (s *scanner) run() error {
+	for s.pos < len(s.sql) {
+		if err := s.next(); err != nil {
+			return err
+		}
+	}
+	if s.depth != 0 {
+		return ErrUnbalanced
+	}
+	return nil
 }
 
 func (s *scanner) next() error {
@@ -101,6 +117,10 @@ func (s *scanner) next() error {
 func (s *scanner) at(prefix string) bool { return strings.HasPrefix(s.sql[s.pos:], prefix) }
 
 func (s *scanner) add(kind Kind, text string, start int) {
+	if s.counting {
+		s.count++
+		return
+	}
 	s.tokens = append(s.tokens, Token{Kind: kind, Text: text, Pos: start, Depth: s.depth})
 }
 

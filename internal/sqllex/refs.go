@@ -1,5 +1,7 @@
 package sqllex
 
+import "sync/atomic"
+
 // Ref is a place where a statement names a table.
 type Ref struct {
 	Schema  string // empty when the name is not qualified
@@ -16,7 +18,11 @@ type Statement struct {
 	Tokens []Token
 	Verb   string // first keyword, in lower case; empty for an empty text
 	Refs   []Ref
-	ctes   map[string]span
+
+	// Conclusion is for the one who keeps the statement: what follows from it.
+	Conclusion atomic.Value
+
+	ctes map[string]span
 }
 
 // span is where a name is defined: after the token from, before the token to.
@@ -384,7 +390,7 @@ func ParseTable(text string) (Ref, bool) {
 	}
 	ref := s.Refs[0]
 	last := ref.Index
-	if _, last = (&analyzer{Statement: *s}).alias(last, ref.Name); last != len(s.Tokens)-1 {
+	if _, last = (&analyzer{Statement: Statement{Tokens: s.Tokens}}).alias(last, ref.Name); last != len(s.Tokens)-1 {
 		return Ref{}, false
 	}
 	return ref, true

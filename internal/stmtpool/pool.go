@@ -30,8 +30,9 @@ type Pool struct {
 	// Rewriter changes the verified text; nil changes nothing.
 	Rewriter Rewriter
 
-	tx   gorm.TxCommitter // began by Begin
-	base gorm.ConnPool    // what tx was begun on
+	tx     gorm.TxCommitter // began by Begin
+	base   gorm.ConnPool    // what tx was begun on
+	checks [2]func(query string, args []any) error
 }
 
 // Open returns the pool of db's statement and puts one there if there is none.
@@ -41,6 +42,7 @@ func Open(db *gorm.DB) *Pool {
 		return pool
 	}
 	pool := &Pool{ConnPool: db.Statement.ConnPool}
+	pool.Verify = pool.checks[:0]
 	db.Statement.ConnPool = pool
 	return pool
 }
