@@ -66,14 +66,12 @@ func (v verifier) verify(query string, args []any) error {
 	if v.isProven(s, args) {
 		return nil
 	}
-	p := &proof{generation: v.plugin.registry.Generation(), args: len(args)}
-	v.proof = p
-	if err := v.check(s, args); err != nil {
-		return err
+	v.proof = &proof{generation: v.plugin.registry.Generation(), args: len(args)}
+	err = v.check(s, args)
+	if err == nil {
+		s.Conclusion.Store(v.proof)
 	}
-	p.seal(args)
-	s.Conclusion.Store(p)
-	return nil
+	return err
 }
 
 func (v verifier) check(s *sqllex.Statement, args []any) error {
@@ -260,15 +258,13 @@ var conditionEnds = map[string]bool{
 }
 
 // conjunct reports whether the predicate at i begins a condition, or follows
-// another predicate of ours, and is joined to what follows by nothing but AND.
+// others of ours that do, and is joined to what follows by nothing but AND.
 func conjunct(tokens []sqllex.Token, i int, args []any) bool {
-	switch prev := tokens[i-1]; {
-	case prev.Is("where"), prev.Is("on"):
-	case prev.Is("and"):
-		if _, ours := argument(args, tokens[i-2]).(bound); !ours {
-			return false
-		}
-	default:
+	first := i
+	for first >= 6 && tokens[first-1].Is("and") && isPredicateStart(tokens, first-6, args) {
+		first -= 6
+	}
+	if !tokens[first-1].Is("where") && !tokens[first-1].Is("on") {
 		return false
 	}
 	depth := tokens[i].Depth

@@ -39,6 +39,24 @@ func TestKnownText(t *testing.T) {
 	}
 }
 
+// A value of ours that a caller took from a dry run hides no OR of his.
+func TestBorrowedValue(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	bound := b.as(b.hal).Session(&gorm.Session{DryRun: true}).Unscoped().Find(&[]Page{}).Statement.Vars[0]
+	for _, condition := range []string{
+		`title = ? OR "pages"."tenant_id" = ?`,
+		`1 = 1 OR title = ? AND "pages"."tenant_id" = ?`,
+		`1 = 1 OR pages.title = ? AND "pages"."tenant_id" = ?`,
+		`NOT pages.title = ? AND "pages"."tenant_id" = ? OR true`,
+	} {
+		err := b.as(b.hal).Raw(`SELECT * FROM "pages" WHERE `+condition, bound, bound).Find(&[]Page{}).Error
+		if !errors.Is(err, tenancy.ErrOpaqueSQL) {
+			t.Errorf("%s: %v, want ErrOpaqueSQL", condition, err)
+		}
+	}
+}
+
 // What is learnt of a table later holds for texts that passed before.
 func TestKnownText_TableLearntLater(t *testing.T) {
 	t.Parallel()
