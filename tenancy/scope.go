@@ -107,8 +107,8 @@ func aliasOf(t clause.Table) string {
 func (p *Plugin) whereBuilder(next clause.ClauseBuilder) clause.ClauseBuilder {
 	return func(c clause.Clause, b clause.Builder) {
 		stmt, ok := b.(*gorm.Statement)
-		if !ok {
-			next(c, b)
+		if !ok || stmt.DB.Statement != stmt {
+			next(c, b) // a part that GORM renders apart, to put its text into a statement
 			return
 		}
 		preds := p.predicates(stmt)

@@ -93,3 +93,22 @@ func TestDisplaced_PluginsThatWrapBefore(t *testing.T) {
 		t.Errorf("%v after %d calls", err, ran)
 	}
 }
+
+// Callbacks of an app's own run for the app's statements, and for no others.
+func TestDisplaced_RunsNoCallbacksOfOthers(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	var ran int
+	count := func(db *gorm.DB) {
+		ran++
+		_ = db.Statement.Schema.LookUpField("Title") // there is always a model
+	}
+	must(t, b.app.Callback().Create().Before("*").Register("app:first", count))
+	must(t, b.app.Callback().Create().Before("gorm:create").Register("app:before", count))
+	must(t, b.app.Callback().Query().After("gorm:query").Register("app:after", count))
+	must(t, b.as(b.hal).Create(&Page{Title: "x"}).Error)
+	must(t, b.as(b.hal).Find(&[]Page{}).Error)
+	if ran != 3 {
+		t.Errorf("%d calls, want 3", ran)
+	}
+}

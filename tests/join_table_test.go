@@ -75,3 +75,48 @@ func TestJoinTable_Unclassified(t *testing.T) {
 		}
 	}
 }
+
+type MRoom struct {
+	ID       int64
+	TenantID string
+	Tags     []MTag `gorm:"many2many:m_room_tags"`
+}
+
+type MTag struct {
+	ID       int64
+	TenantID string
+}
+
+// MRoomTag is a join model whose rows are deleted softly.
+type MRoomTag struct {
+	MRoomID, MTagID int64 `gorm:"primaryKey;autoIncrement:false"`
+	TenantID        string
+	DeletedAt       gorm.DeletedAt
+}
+
+func TestJoinTable_SoftDeleted(t *testing.T) {
+	t.Parallel()
+	for _, audited := range []bool{false, true} {
+		b := withTables(t, audited, []any{&MRoom{}, &MRoomTag{}}, nil,
+			"CREATE TABLE m_rooms (id bigint PRIMARY KEY, tenant_id text)", "CREATE TABLE m_tags (id bigint PRIMARY KEY, tenant_id text)",
+			"CREATE TABLE m_room_tags (m_room_id bigint, m_tag_id bigint, tenant_id text NOT NULL, deleted_at timestamptz, PRIMARY KEY (tenant_id, m_room_id, m_tag_id))",
+			"INSERT INTO m_rooms VALUES (1, 'acme'), (2, 'hal')", "INSERT INTO m_tags VALUES (1, 'acme'), (2, 'hal')",
+			"INSERT INTO m_room_tags VALUES (1, 1, 'acme'), (2, 1, 'acme'), (1, 2, 'acme')")
+		must(t, b.app.SetupJoinTable(&MRoom{}, "Tags", &MRoomTag{}))
+		tags := func() *gorm.Association { return b.as(b.hal).Model(&MRoom{ID: 2}).Association("Tags") }
+		must(t, tags().Append(&MTag{ID: 2}, &MTag{ID: 3}))
+		must(t, tags().Delete(&MTag{ID: 3}))
+		var found []MTag
+		must(t, tags().Find(&found))
+		if n := tags().Count(); n != 1 || len(found) != 1 || found[0].ID != 2 {
+			t.Errorf("%d tags, found %+v, want one", n, found)
+		}
+		if n := b.as(b.hal).Model(&MRoom{ID: 1}).Association("Tags").Count(); n != 0 {
+			t.Errorf("%d tags of another tenant's room", n)
+		}
+		rows := b.text(t, "SELECT concat_ws(' ', m_room_id, m_tag_id, tenant_id, deleted_at IS NULL) FROM m_room_tags ORDER BY 1")
+		if want := "1 1 acme t; 1 2 acme t; 2 1 acme t; 2 2 hal t; 2 3 hal f"; rows != want {
+			t.Errorf("rows are %s, want %s", rows, want)
+		}
+	}
+}

@@ -9,7 +9,6 @@ package hooks
 import (
 	"errors"
 	"fmt"
-	"reflect"
 
 	"gorm.io/gorm"
 
@@ -55,8 +54,12 @@ type Plugin struct {
 // Register registers the callbacks on db. An error leaves db unfit for use.
 func (p Plugin) Register(db *gorm.DB) error {
 	cb := db.Callback()
-	w := &watch{plugin: p.Name, root: db}
-	return registerAll(p, w, cb.Create(), cb.Query(), cb.Update(), cb.Delete(), cb.Row(), cb.Raw())
+	w := &watch{plugin: p.Name}
+	if err := registerAll(p, w, cb.Create(), cb.Query(), cb.Update(), cb.Delete(), cb.Row(), cb.Raw()); err != nil {
+		return err
+	}
+	w.changed.Store(true)
+	return w.check()
 }
 
 // processor and callback are what is used of two of GORM's types that have no exported name.
@@ -89,33 +92,32 @@ func register[C callback[C], P processor[C]](p P, w *watch, k kind, set Set) err
 	case p.Get(guardName) != nil:
 		return fmt.Errorf("a callback %q is there already", guardName)
 	}
-	var guard, around func(*gorm.DB)
-	guard = func(db *gorm.DB) {
-		if w.probed(db, k) {
-			return
-		}
-		if err := w.check(); err != nil || !same(p.Get(own), around) {
-			stop(db, displaced(w.plugin, k))
+	guard := func(db *gorm.DB) {
+		if err := w.check(); err != nil {
+			stop(db, err)
 			return
 		}
 		set.Guard(db)
 	}
 	inner := set.around(statement)
-	around = func(db *gorm.DB) {
-		if !same(p.Get(guardName), guard) {
-			_ = db.AddError(displaced(w.plugin, k)) // and the statement is left out
+	around := func(db *gorm.DB) {
+		if err := w.check(); err != nil {
+			_ = db.AddError(err) // and the statement is left out
 			return
 		}
 		inner(db)
 	}
-	if err := p.Match(w.compiling).Before("*").Register(guardName, guard); err != nil {
+	// GORM calls the match when it puts a chain together, before it has the result.
+	changes := func(*gorm.DB) bool { w.changed.Store(true); return true }
+	if err := p.Match(changes).Before("*").Register(guardName, guard); err != nil {
 		return err
 	}
-	return p.Replace(own, around)
-}
-
-func displaced(plugin string, k kind) error {
-	return fmt.Errorf("%s: callbacks of %s: %w", plugin, k, ErrDisplaced)
+	if err := p.Replace(own, around); err != nil {
+		return err
+	}
+	c, err := chainOf(k, p, p.Get, map[string]func(*gorm.DB){guardName: guard, own: around})
+	w.chains = append(w.chains, c)
+	return err
 }
 
 // stop ends a statement, also for a callback that does not look at its error.
@@ -123,10 +125,4 @@ func stop(db *gorm.DB, err error) {
 	_ = db.AddError(err)
 	pool := stmtpool.Open(db)
 	pool.Verify = append(pool.Verify, func(string, []any) error { return err })
-}
-
-// same reports whether two functions have the same code. Two plugins of ours
-// that wrap the same callback have, and so has a second handle's.
-func same(a, b func(*gorm.DB)) bool {
-	return a != nil && reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer()
 }

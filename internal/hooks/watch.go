@@ -1,40 +1,72 @@
 package hooks
 
 import (
-	"context"
+	"errors"
+	"fmt"
+	"reflect"
 	"sync"
 	"sync/atomic"
 
 	"gorm.io/gorm"
-	"gorm.io/gorm/logger"
 )
 
 type kind uint8
-
-const kinds = 6
 
 func (k kind) String() string {
 	return [...]string{"create", "query", "update", "delete", "row", "raw"}[k]
 }
 
-// watch finds out whether a plugin's guards still run on all processors. GORM
+// watch finds out whether a plugin's callbacks still run on all processors. GORM
 // empties the chain of a processor whose callbacks' anchors contradict each
 // other; its statements then do nothing and say nothing, so another processor's
-// guard has to look, after each change of a chain.
+// callbacks have to look, after each change of a chain.
 type watch struct {
 	plugin  string
-	root    *gorm.DB
+	chains  []chain
 	changed atomic.Bool
 	broken  atomic.Pointer[error]
-	probing atomic.Int32
 	mu      sync.Mutex
 }
 
-// compiling is called when GORM puts a chain together, before it knows the result.
-func (w *watch) compiling(*gorm.DB) bool {
-	w.changed.Store(true)
+// chain is one processor's callbacks, and what of them is ours.
+type chain struct {
+	kind kind
+	get  func(name string) func(*gorm.DB)
+	fns  reflect.Value // what GORM made of the callbacks, and runs
+	ours map[string]func(*gorm.DB)
+}
+
+// chainOf reads what GORM does not export: to run a statement and see instead
+// would run other plugins' callbacks too.
+func chainOf(k kind, processor any, get func(string) func(*gorm.DB), ours map[string]func(*gorm.DB)) (chain, error) {
+	fns := reflect.ValueOf(processor).Elem().FieldByName("fns")
+	if !fns.IsValid() || fns.Kind() != reflect.Slice {
+		return chain{}, errors.New("its functions cannot be read: this version of GORM is not supported")
+	}
+	return chain{k, get, fns, ours}, nil
+}
+
+// isWhole compares code: two plugins of ours that wrap the same callback have
+// the same, and so has a second handle's.
+func (c chain) isWhole() bool {
+	for name, f := range c.ours {
+		if now := c.get(name); now == nil || codeOf(now) != codeOf(f) || !c.runs(codeOf(f)) {
+			return false
+		}
+	}
 	return true
 }
+
+func (c chain) runs(code uintptr) bool {
+	for i := range c.fns.Len() {
+		if c.fns.Index(i).Pointer() == code {
+			return true
+		}
+	}
+	return false
+}
+
+func codeOf(f func(*gorm.DB)) uintptr { return reflect.ValueOf(f).Pointer() }
 
 // check returns the fault of the chains as they are now.
 func (w *watch) check() error {
@@ -42,7 +74,7 @@ func (w *watch) check() error {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		if w.changed.CompareAndSwap(true, false) {
-			err := w.probe()
+			err := w.look()
 			w.broken.Store(&err)
 		}
 	}
@@ -52,48 +84,10 @@ func (w *watch) check() error {
 	return nil
 }
 
-type probeKey struct{}
-
-// probe is which guards a round of dry runs has reached.
-type probe struct {
-	watch   *watch
-	reached [kinds]bool
-}
-
-// probed reports whether the statement is one of probe's, which ends here.
-func (w *watch) probed(db *gorm.DB, k kind) bool {
-	if w.probing.Load() == 0 || db.Statement.Context == nil {
-		return false
-	}
-	p, ok := db.Statement.Context.Value(probeKey{}).(*probe)
-	if !ok || p.watch != w {
-		return ok
-	}
-	p.reached[k] = true
-	stop(db, gorm.ErrDryRunModeUnsupported)
-	return true
-}
-
-// probe sends nothing: its statements are dry runs without a transaction.
-func (w *watch) probe() error {
-	w.probing.Add(1)
-	defer w.probing.Add(-1)
-	p := &probe{watch: w}
-	dry := w.root.Session(&gorm.Session{
-		NewDB: true, DryRun: true, SkipDefaultTransaction: true, SkipHooks: true, Logger: logger.Discard,
-		Context: context.WithValue(context.Background(), probeKey{}, p),
-	})
-	const table = "courtroll_probe"
-	row := map[string]any{"id": 1}
-	dry.Table(table).Create(row)
-	dry.Table(table).Find(&[]map[string]any{})
-	dry.Table(table).Where("id = 1").Updates(row)
-	dry.Table(table).Where("id = 1").Delete(nil)
-	dry.Table(table).Select("id").Row()
-	dry.Exec("SELECT 1")
-	for k, reached := range p.reached {
-		if !reached {
-			return displaced(w.plugin, kind(k))
+func (w *watch) look() error {
+	for _, c := range w.chains {
+		if !c.isWhole() {
+			return fmt.Errorf("%s: callbacks of %s: %w", w.plugin, c.kind, ErrDisplaced)
 		}
 	}
 	return nil
