@@ -34,12 +34,16 @@ func (p *Plugin) open(db *gorm.DB) {
 }
 
 func (p *Plugin) close(db *gorm.DB) {
+	err := guardError(db.Error)
+	if pool := stmtpool.Of(db.Statement); pool != nil && err == nil {
+		err = guardError(pool.Err) // an app's dialector may have made another error of it
+	}
 	stmtpool.Close(db)
 	dropEmptyWhere(db.Statement)
 	if s := scopeOf(db.Statement.Context); db.DryRun && !s.inherited {
 		_ = s.settle(db.Statement.Vars) // for whoever looks at them: nothing is sent
 	}
-	if err := guardError(db.Error); err != nil {
+	if err != nil {
 		db.Error = refuse(db.Statement.Table, err)
 	}
 }

@@ -2,7 +2,7 @@ package tenancy
 
 import (
 	"database/sql/driver"
-	"slices"
+	"fmt"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
@@ -53,7 +53,7 @@ func (p *Plugin) guardChange(db *gorm.DB) {
 // created does. What may not be set is left to the SET builder.
 func (p *Plugin) guardUpdate(db *gorm.DB) {
 	p.guardChange(db)
-	if db.Error == nil && slices.Contains(db.Statement.Selects, "*") {
+	if db.Error == nil && isSavedWhole(db.Statement) {
 		_ = p.stampModel(db.Statement)
 	}
 }
@@ -89,30 +89,34 @@ func (p *Plugin) admitMain(stmt *gorm.Statement) error {
 	if !ok {
 		return nil
 	}
-	return p.admit(ref.Name, scopeOf(stmt.Context))
-}
-
-func (p *Plugin) admit(name string, s scope) error {
-	table, _ := p.registry.Lookup(name)
-	if table.Class == plan.Shared {
-		return nil
-	}
-	if err := s.check(); err != nil {
-		return refuse(name, err)
-	}
-	if s.system != nil {
-		return nil
-	}
-	if table.Class == plan.Unclassified {
-		return refuse(name, ErrUnclassified)
-	}
-	if s.inherited {
-		return nil
-	}
-	if _, err := s.own(table); err != nil {
-		return refuse(name, err)
+	if err := p.admit(p.lookup(ref), scopeOf(stmt.Context)); err != nil {
+		return refuse(ref.Name, err)
 	}
 	return nil
+}
+
+func (p *Plugin) lookup(ref sqllex.Ref) plan.Table {
+	table, _ := p.registry.LookupIn(ref.Schema, ref.Name)
+	return table
+}
+
+// admit returns nil if statements of the scope may reach the table, confined or not.
+func (p *Plugin) admit(table plan.Table, s scope) error {
+	err := s.check()
+	switch {
+	case table.Class == plan.Shared, err == nil && s.system != nil:
+		return nil
+	case err != nil && table.Class == plan.Unclassified:
+		return fmt.Errorf("%w; %w", ErrUnclassified, err)
+	case err != nil:
+		return err
+	case table.Class == plan.Unclassified:
+		return ErrUnclassified
+	case s.inherited:
+		return nil
+	}
+	_, err = s.own(table)
+	return err
 }
 
 // mainTable returns the name and the alias of the statement's own table.
@@ -121,7 +125,8 @@ func mainTable(stmt *gorm.Statement) (sqllex.Ref, bool) {
 	case stmt.TableExpr != nil:
 		return sqllex.ParseTable(stmt.TableExpr.SQL)
 	case stmt.Table != "":
-		return sqllex.Ref{Name: plan.Unqualified(stmt.Table), Alias: stmt.Table}, true
+		schema, name := plan.Split(stmt.Table)
+		return sqllex.Ref{Schema: schema, Name: name, Alias: stmt.Table}, true
 	}
 	return sqllex.Ref{}, false
 }
@@ -131,9 +136,9 @@ func mainTable(stmt *gorm.Statement) (sqllex.Ref, bool) {
 // ErrMissingWhereClause must not count it.
 func (p *Plugin) ensureWhere(stmt *gorm.Statement) {
 	main, ok := mainTable(stmt)
-	table, _ := p.registry.Lookup(main.Name)
+	table := p.lookup(main)
 	from, _ := stmt.Clauses["FROM"].Expression.(clause.From)
-	if len(from.Tables) == 0 && (!ok || table.Class == plan.Shared) {
+	if len(from.Tables)+len(from.Joins) == 0 && (!ok || table.Class == plan.Shared) {
 		return
 	}
 	if c, ok := stmt.Clauses["WHERE"]; !ok || c.Expression == nil {

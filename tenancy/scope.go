@@ -62,37 +62,56 @@ func (e predicate) value() any {
 }
 
 // predicateFor returns the predicate for a table, false if none is due.
-func (p *Plugin) predicateFor(stmt *gorm.Statement, name, alias string) (predicate, bool) {
+func (p *Plugin) predicateFor(stmt *gorm.Statement, table plan.Table, alias string) (predicate, bool) {
 	s := scopeOf(stmt.Context)
-	table, _ := p.registry.Lookup(plan.Unqualified(name))
 	if !table.HasTenant() || s.system != nil || s.check() != nil {
 		return predicate{}, false
 	}
 	return predicate{alias: alias, table: table, scope: s}, true
 }
 
-// predicates returns those for the statement's table and for the further
-// tables of its FROM clause; those of joins stand in their ON.
+// predicates returns those for the statement's table, for the further tables of
+// its FROM clause and for joins that have no ON; those of others stand in theirs.
 func (p *Plugin) predicates(stmt *gorm.Statement) []predicate {
 	var found []predicate
-	add := func(name, alias string) {
-		if e, ok := p.predicateFor(stmt, name, alias); ok {
+	add := func(table plan.Table, alias string) {
+		if e, ok := p.predicateFor(stmt, table, alias); ok {
 			found = append(found, e)
 		}
 	}
+	main, hasMain := mainTable(stmt)
 	from, _ := stmt.Clauses["FROM"].Expression.(clause.From)
 	_, isUpdate := stmt.Clauses["UPDATE"]
-	if main, ok := mainTable(stmt); ok && (len(from.Tables) == 0 || isUpdate) {
-		add(main.Name, main.Alias)
+	if hasMain && (len(from.Tables) == 0 || isUpdate) {
+		add(p.lookup(main), main.Alias)
 	}
 	for _, t := range from.Tables {
-		if main, ok := mainTable(stmt); ok && t.Name == clause.CurrentTable {
-			add(main.Name, main.Alias)
+		if hasMain && t.Name == clause.CurrentTable {
+			add(p.lookup(main), main.Alias)
 		} else if !t.Raw {
-			add(t.Name, aliasOf(t))
+			add(p.tableOf(t), aliasOf(t))
+		}
+	}
+	for _, join := range from.Joins {
+		if hasNoOn(join) {
+			add(p.tableOf(join.Table), aliasOf(join.Table))
 		}
 	}
 	return found
+}
+
+// hasNoOn reports whether the join is one whose rows WHERE can keep out.
+func hasNoOn(join clause.Join) bool {
+	if join.Expression != nil || join.Table.Raw || len(join.ON.Exprs) > 0 {
+		return false
+	}
+	inner := join.Type == "" || join.Type == clause.InnerJoin
+	return join.Type == clause.CrossJoin || inner && len(join.Using) > 0
+}
+
+func (p *Plugin) tableOf(t clause.Table) plan.Table {
+	table, _ := p.registry.Lookup(t.Name)
+	return table
 }
 
 func aliasOf(t clause.Table) string {
@@ -209,7 +228,7 @@ func (p *Plugin) guardJoin(stmt *gorm.Statement, join clause.Join) clause.Join {
 	if !confined || join.Expression != nil || len(join.Using) > 0 || join.Table.Raw {
 		return join
 	}
-	if e, ok := p.predicateFor(stmt, join.Table.Name, aliasOf(join.Table)); ok {
+	if e, ok := p.predicateFor(stmt, p.tableOf(join.Table), aliasOf(join.Table)); ok {
 		join.ON = clause.Where{Exprs: []clause.Expression{guarded{e, join.ON}}}
 	}
 	return join

@@ -24,7 +24,8 @@ import (
 //   - [ErrNoModel] for a table in the search path that has the tenant column, and
 //     no model;
 //   - [ErrTenantColumn] for a tenant-owned model whose table has no tenant column,
-//     or one of another type, and for a shared table that has one.
+//     or one of another type, or one that takes two ids for the same (citext, char,
+//     a nondeterministic collation), and for a shared table that has one.
 //
 // A table that is not there is no fault. Verify reads the catalogue alone and
 // needs no tenant in ctx. Where the plugin is not on db, the error is
@@ -80,10 +81,12 @@ type column struct {
 // type of their tenant columns. A partition is part of its table.
 func (p *Plugin) tenantColumns(db *gorm.DB) (map[string]column, error) {
 	var rows []column
-	err := db.Raw(`SELECT c.relname AS "table", coalesce(t.typname, '') AS type
+	err := db.Raw(`SELECT c.relname AS "table", CASE WHEN co.collisdeterministic IS FALSE THEN 'nondeterministic' ELSE coalesce(b.typname, t.typname, '') END AS type
 		FROM pg_catalog.pg_class c
 		LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attname = ? AND NOT a.attisdropped
 		LEFT JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+		LEFT JOIN pg_catalog.pg_type b ON b.oid = t.typbasetype
+		LEFT JOIN pg_catalog.pg_collation co ON co.oid = a.attcollation
 		WHERE c.relkind IN ('r', 'p', 'f') AND NOT c.relispartition AND pg_catalog.pg_table_is_visible(c.oid)
 		AND c.relnamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)`,
 		p.registry.Column()).Scan(&rows).Error

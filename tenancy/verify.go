@@ -107,7 +107,14 @@ func checkArgs(args []any) error {
 	return nil
 }
 
+// known holds the first keywords of the statements that are refused for what they
+// are, for the error to name: any other first word may be a value.
+var known = names("set reset do call copy prepare execute deallocate discard declare fetch move close begin start commit end abort checkpoint load security")
+
 func checkVerb(s *sqllex.Statement) error {
+	if known[s.Verb] {
+		return fmt.Errorf("%s: %w", strings.ToUpper(s.Verb), ErrOpaqueSQL)
+	}
 	if !readable[s.Verb] {
 		return ErrOpaqueSQL
 	}
@@ -120,7 +127,7 @@ func checkVerb(s *sqllex.Statement) error {
 }
 
 func (v verifier) checkRef(s *sqllex.Statement, ref sqllex.Ref, args []any, used map[int]bool) error {
-	table, known := v.plugin.registry.Lookup(ref.Name)
+	table, known := v.plugin.registry.LookupIn(ref.Schema, ref.Name)
 	switch {
 	case table.Class == plan.Shared, !known && s.IsCTE(ref):
 		return nil
@@ -129,10 +136,11 @@ func (v verifier) checkRef(s *sqllex.Statement, ref sqllex.Ref, args []any, used
 			return ErrOpaqueSQL
 		}
 		return nil
-	case v.scope.check() != nil:
-		return v.scope.check()
-	case table.Class == plan.Unclassified:
-		return ErrUnclassified
+	}
+	if err := v.plugin.admit(table, v.scope); err != nil {
+		return err
+	}
+	switch {
 	case ref.Renamed, ref.Write && (ref.Depth > 0 || s.Verb != "update" && s.Verb != "delete"):
 		return ErrOpaqueSQL
 	}
@@ -154,21 +162,6 @@ func afterAlias(tokens []sqllex.Token, ref sqllex.Ref) []sqllex.Token {
 	return rest
 }
 
-// samples holds the catalogue's tables with values of other tables or texts of
-// other sessions.
-var samples = map[string]bool{
-	"pg_stats": true, "pg_stats_ext": true, "pg_stats_ext_exprs": true, "pg_statistic": true, "pg_statistic_ext_data": true,
-	"pg_largeobject": true, "pg_sequences": true, "pg_stat_activity": true, "pg_stat_statements": true,
-	"pg_prepared_statements": true, "pg_cursors": true,
-}
-
-// isCatalog reports whether the name is one of PostgreSQL's own tables that
-// hold no tenant's values.
-func isCatalog(ref sqllex.Ref) bool {
-	return !samples[ref.Name] && (ref.Schema == "pg_catalog" || ref.Schema == "information_schema" ||
-		ref.Schema == "" && strings.HasPrefix(ref.Name, "pg_"))
-}
-
 // checkPredicate looks for our predicate after the table's name, in the same
 // query. Each predicate covers one mention: a UNION needs two.
 func (v verifier) checkPredicate(tokens []sqllex.Token, table plan.Table, ref sqllex.Ref, args []any, used map[int]bool) error {
@@ -182,7 +175,7 @@ func (v verifier) checkPredicate(tokens []sqllex.Token, table plan.Table, ref sq
 		if !isPredicate(tokens, i, table.Column, ref.Alias, args) || !conjunct(tokens, i, args) {
 			continue
 		}
-		if tokens[i-1].Is("on") && !keepsOut(tokens, ref) {
+		if first := firstOf(tokens, i, args); tokens[first-1].Is("on") && !keepsOut(tokens, ref, first-1) {
 			return ErrOpaqueSQL
 		}
 		if !v.isOwn(table, args, tokens[i+4]) {
@@ -194,9 +187,15 @@ func (v verifier) checkPredicate(tokens []sqllex.Token, table plan.Table, ref sq
 	return ErrOpaqueSQL
 }
 
-// keepsOut reports whether a predicate in the ON of the table's join keeps other
-// rows of it out: not where a RIGHT or FULL JOIN returns them all the same.
-func keepsOut(tokens []sqllex.Token, ref sqllex.Ref) bool {
+// keepsOut reports whether a predicate after the ON at index on keeps other rows
+// of the table out: it must be the ON of the table's own join, and no RIGHT or
+// FULL JOIN, which returns them all the same.
+func keepsOut(tokens []sqllex.Token, ref sqllex.Ref, on int) bool {
+	for _, t := range tokens[ref.Index:on] {
+		if t.Depth == ref.Depth && (t.Is("join") || t.IsSymbol(',')) {
+			return false
+		}
+	}
 	i := ref.Index - 1
 	for i > 0 && tokens[i].IsSymbol('.') {
 		i -= 2
@@ -257,13 +256,19 @@ var conditionEnds = map[string]bool{
 	"full": true, "inner": true, "cross": true, "natural": true, "where": true, "on": true,
 }
 
+// firstOf returns the index of the first of the predicates of ours that the one
+// at i follows.
+func firstOf(tokens []sqllex.Token, i int, args []any) int {
+	for i >= 6 && tokens[i-1].Is("and") && isPredicateStart(tokens, i-6, args) {
+		i -= 6
+	}
+	return i
+}
+
 // conjunct reports whether the predicate at i begins a condition, or follows
 // others of ours that do, and is joined to what follows by nothing but AND.
 func conjunct(tokens []sqllex.Token, i int, args []any) bool {
-	first := i
-	for first >= 6 && tokens[first-1].Is("and") && isPredicateStart(tokens, first-6, args) {
-		first -= 6
-	}
+	first := firstOf(tokens, i, args)
 	if !tokens[first-1].Is("where") && !tokens[first-1].Is("on") {
 		return false
 	}

@@ -13,7 +13,7 @@ import (
 // checkInsert demands that each inserted row has our value in the tenant
 // column, and that an upsert carries our guard.
 func (v verifier) checkInsert(s *sqllex.Statement, ref sqllex.Ref, args []any, used map[int]bool) error {
-	table, _ := v.plugin.registry.Lookup(ref.Name)
+	table := v.plugin.lookup(ref)
 	if !table.HasTenant() || v.scope.check() != nil {
 		return v.checkRef(s, ref, args, used)
 	}

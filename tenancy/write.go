@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 
 	"gorm.io/gorm"
@@ -19,7 +20,7 @@ func (p *Plugin) stampModel(stmt *gorm.Statement) error {
 	if stmt.Schema == nil || s.system != nil || s.check() != nil {
 		return nil
 	}
-	table, _ := p.registry.Lookup(plan.Unqualified(stmt.Schema.Table))
+	table, _ := p.registry.Lookup(stmt.Schema.Table)
 	field := stmt.Schema.FieldsByDBName[table.Column]
 	if !table.HasTenant() || field == nil {
 		return nil
@@ -88,7 +89,7 @@ func (p *Plugin) stampValues(stmt *gorm.Statement, values clause.Values) (clause
 	if !ok {
 		return values, nil
 	}
-	table, _ := p.registry.Lookup(ref.Name)
+	table := p.lookup(ref)
 	s := scopeOf(stmt.Context)
 	if !table.HasTenant() || s.check() != nil {
 		return values, nil
@@ -177,7 +178,7 @@ func (p *Plugin) setBuilder(next clause.ClauseBuilder) clause.ClauseBuilder {
 
 func (p *Plugin) guardSet(stmt *gorm.Statement, set clause.Set) (clause.Set, error) {
 	ref, ok := mainTable(stmt)
-	table, _ := p.registry.Lookup(ref.Name)
+	table := p.lookup(ref)
 	if !ok || !table.HasTenant() {
 		return set, nil
 	}
@@ -191,11 +192,20 @@ func (p *Plugin) guardSet(stmt *gorm.Statement, set clause.Set) (clause.Set, err
 		if err := immutable(table, a.Value, s); err != nil {
 			return nil, err
 		}
+		if !isSavedWhole(stmt) && table.Compare(a.Value, "") == plan.Absent {
+			return nil, refuse(table.Name, ErrTenantImmutable)
+		}
 		if s.system != nil {
 			out = append(out, clause.Assignment{Column: a.Column, Value: unchanged{ref.Alias, table.Column, a.Value}})
 		}
 	}
 	return out, nil
+}
+
+// isSavedWhole reports whether all fields of a struct are written: one that is
+// left empty then asks for no change.
+func isSavedWhole(stmt *gorm.Statement) bool {
+	return slices.Contains(stmt.Selects, "*") && reflect.Indirect(reflect.ValueOf(stmt.Dest)).Kind() == reflect.Struct
 }
 
 // unchanged is what the system scope, which knows no tenant to compare with,
@@ -271,7 +281,7 @@ func (p *Plugin) onConflictBuilder(next clause.ClauseBuilder) clause.ClauseBuild
 
 func (p *Plugin) guardConflict(stmt *gorm.Statement, conflict clause.OnConflict) (clause.OnConflict, error) {
 	ref, ok := mainTable(stmt)
-	table, _ := p.registry.Lookup(ref.Name)
+	table := p.lookup(ref)
 	s := scopeOf(stmt.Context)
 	if !ok || !table.HasTenant() || s.check() != nil {
 		return conflict, nil

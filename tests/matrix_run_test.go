@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"regexp"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -119,13 +118,11 @@ func (m *matrixDB) open(t *testing.T, plugin bool) (*gorm.DB, *wire) {
 	return app.WithContext(tenancy.WithTenant(t.Context(), "hal")), w
 }
 
-// reset makes the tables hold the rows of the given tenants and no others.
+// reset makes the tables hold the rows of the given tenants and no others, in the
+// order of their creation: what DELETE leaves free would be used again.
 func (m *matrixDB) reset(t *testing.T, tenants map[string]int64) {
 	t.Helper()
-	text := ""
-	for _, table := range slices.Backward(matrixTables) {
-		text += "DELETE FROM " + table + "; "
-	}
+	text := "TRUNCATE " + strings.Join(matrixTables, ", ") + "; "
 	for tenant, id := range tenants {
 		seed := strings.ReplaceAll(strings.ReplaceAll(matrixSeed, "@tenant", "'"+tenant+"'"), "@id", number(id))
 		text += seed + "; "

@@ -11,6 +11,7 @@ import (
 	"fmt"
 
 	"gorm.io/gorm"
+	"gorm.io/gorm/callbacks"
 
 	"github.com/courtroll/courtroll/internal/stmtpool"
 )
@@ -31,17 +32,33 @@ type Set struct {
 func (s Set) around(statement func(*gorm.DB)) func(*gorm.DB) {
 	return func(db *gorm.DB) {
 		s.Open(db)
+		returned := false
 		defer func() {
-			panicked := recover()
-			if panicked != nil {
-				_ = db.AddError(fmt.Errorf("panic in a statement: %T", panicked))
+			if !returned {
+				_ = db.AddError(errPanic)
 			}
 			s.Close(db)
-			if panicked != nil {
-				panic(panicked)
-			}
 		}()
 		statement(db)
+		returned = true
+	}
+}
+
+var errPanic = errors.New("a callback panicked")
+
+// settled returns a callback that ends GORM's default transaction where it
+// panics, as GORM does not: it would stay open, with its locks.
+func settled(callback func(*gorm.DB)) func(*gorm.DB) {
+	return func(db *gorm.DB) {
+		returned := false
+		defer func() {
+			if !returned {
+				_ = db.AddError(errPanic)
+				callbacks.CommitOrRollbackTransaction(db)
+			}
+		}()
+		callback(db)
+		returned = true
 	}
 }
 
@@ -83,6 +100,12 @@ func registerAll[C callback[C], P processor[C]](p Plugin, w *watch, processors .
 	return nil
 }
 
+// mayPanic are GORM's callbacks in its default transaction that run an app's code.
+var mayPanic = []string{
+	"gorm:setup_reflect_value", "gorm:before_create", "gorm:before_update", "gorm:before_delete", "gorm:delete_before_associations",
+	"gorm:save_before_associations", "gorm:save_after_associations", "gorm:after_create", "gorm:after_update", "gorm:after_delete",
+}
+
 func register[C callback[C], P processor[C]](p P, w *watch, k kind, set Set) error {
 	guardName, own := fmt.Sprintf("%s:guard_%s", w.plugin, k), "gorm:"+k.String()
 	statement := p.Get(own)
@@ -99,7 +122,7 @@ func register[C callback[C], P processor[C]](p P, w *watch, k kind, set Set) err
 		}
 		set.Guard(db)
 	}
-	inner := set.around(statement)
+	inner := settled(set.around(statement))
 	around := func(db *gorm.DB) {
 		if err := w.check(); err != nil {
 			_ = db.AddError(err) // and the statement is left out
@@ -114,6 +137,13 @@ func register[C callback[C], P processor[C]](p P, w *watch, k kind, set Set) err
 	}
 	if err := p.Replace(own, around); err != nil {
 		return err
+	}
+	for _, name := range mayPanic {
+		if callback := p.Get(name); callback != nil {
+			if err := p.Replace(name, settled(callback)); err != nil {
+				return err
+			}
+		}
 	}
 	c, err := chainOf(k, p, p.Get, map[string]func(*gorm.DB){guardName: guard, own: around})
 	w.chains = append(w.chains, c)

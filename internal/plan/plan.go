@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"math"
 	"reflect"
 	"slices"
 	"strings"
@@ -57,7 +58,8 @@ type Table struct {
 	Class  Class
 	Column string // the tenant column, empty unless Owned or Trail
 	kind   kind
-	bits   int // of an integer column
+	min    int64 // of an integer column
+	max    int64
 }
 
 // HasTenant reports whether rows of the table carry a tenant.
@@ -66,17 +68,17 @@ func (t Table) HasTenant() bool { return t.Class == Owned || t.Class == Trail }
 // Registry knows tables by name. It is safe for concurrent use.
 type Registry struct {
 	column string
-	shared map[string]string // name → the schema given with it, empty for any
-	tables sync.Map          // name → Table
-	seen   sync.Map          // *schema.Schema → true
-	mu     sync.Mutex        // held while a schema is learnt
+	shared map[string][]string // name → the schemas given with it, "" where none was
+	tables sync.Map            // name → Table
+	seen   sync.Map            // *schema.Schema → true
+	mu     sync.Mutex          // held while a schema is learnt
 
 	generation atomic.Uint64
 }
 
 // NewRegistry returns a registry of the models that rules name.
 func NewRegistry(db *gorm.DB, rules Rules) (*Registry, error) {
-	r := &Registry{column: cmp.Or(rules.TenantColumn, models.DefaultTenantColumn), shared: map[string]string{}}
+	r := &Registry{column: cmp.Or(rules.TenantColumn, models.DefaultTenantColumn), shared: map[string][]string{}}
 	for _, model := range rules.Shared {
 		table, err := tableOf(db, model)
 		if err != nil {
@@ -86,7 +88,7 @@ func NewRegistry(db *gorm.DB, rules Rules) (*Registry, error) {
 		if name == models.TenantsTable || name == models.AuditLogsTable {
 			return nil, fmt.Errorf("table %q is declared shared, but each row of it is one tenant's", name)
 		}
-		r.shared[name] = schemaOf(table)
+		r.shared[name] = append(r.shared[name], schemaOf(table))
 		r.store(Table{Name: name, Class: Shared})
 	}
 	if err := r.checkShared(db, rules.Shared); err != nil {
@@ -156,6 +158,9 @@ func schemaOf(table string) string {
 // Unqualified cuts a schema's name off a table's name.
 func Unqualified(table string) string { return table[strings.LastIndexByte(table, '.')+1:] }
 
+// Split returns both names, that of the schema empty if there is none.
+func Split(table string) (schema, name string) { return schemaOf(table), Unqualified(table) }
+
 // Generation is a number that grows whenever a table is learnt: what was
 // concluded from Lookup holds as long as it stays the same.
 func (r *Registry) Generation() uint64 { return r.generation.Load() }
@@ -165,13 +170,23 @@ func (r *Registry) store(t Table) {
 	r.generation.Add(1)
 }
 
-// Lookup returns the table of that name, without its schema, and whether it is known.
+// Lookup returns the table of that name, and whether it is known. A name with a
+// schema is not that of a table which was declared shared in another.
 func (r *Registry) Lookup(name string) (Table, bool) {
-	t, ok := r.tables.Load(name)
+	return r.LookupIn(schemaOf(name), Unqualified(name))
+}
+
+// LookupIn is Lookup with the schema apart, empty where the name has none.
+func (r *Registry) LookupIn(schema, name string) (Table, bool) {
+	known, ok := r.tables.Load(name)
 	if !ok {
 		return Table{Name: name}, false
 	}
-	return t.(Table), true
+	t := known.(Table)
+	if t.Class == Shared && !r.isShared(schema, name) {
+		return Table{Name: name}, false
+	}
+	return t, true
 }
 
 // Learn classifies a model's table, and those of the models that it refers to.
@@ -240,23 +255,28 @@ func (r *Registry) classify(s *schema.Schema) Table {
 		return r.owned(t, s, models.DefaultTenantColumn, Trail)
 	case s.FieldsByDBName[r.column] != nil:
 		return r.owned(t, s, r.column, Owned)
-	case r.isShared(s.Table):
+	case r.isShared(schemaOf(s.Table), t.Name):
 		t.Class = Shared
 	}
 	return t
 }
 
-// isShared compares the schemas too where both are given: a table of the same
-// name in another schema is another table.
-func (r *Registry) isShared(table string) bool {
-	given, ok := r.shared[Unqualified(table)]
-	own := schemaOf(table)
-	return ok && (given == "" || own == "" || given == own)
+// isShared compares the schemas too: a table of the same name in another schema
+// is another table. One declared without a schema is that of the search path,
+// or of public.
+func (r *Registry) isShared(schema, name string) bool {
+	for _, given := range r.shared[name] {
+		if schema == "" || schema == given || given == "" && schema == "public" {
+			return true
+		}
+	}
+	return false
 }
 
 func (r *Registry) owned(t Table, s *schema.Schema, column string, class Class) Table {
 	if f := s.FieldsByDBName[column]; f != nil {
-		t.Class, t.Column, t.kind, t.bits = class, column, kindOf(f), bitsOf(f)
+		t.Class, t.Column, t.kind = class, column, kindOf(f)
+		t.min, t.max = rangeOf(f)
 	}
 	return t
 }
@@ -264,35 +284,50 @@ func (r *Registry) owned(t Table, s *schema.Schema, column string, class Class) 
 // kindOf goes by what GORM says of the field's value, which in a type such as
 // sql.NullInt64 is not the field's own.
 func kindOf(f *schema.Field) kind {
-	if integers[strings.ToLower(string(f.DataType))] {
+	if integers[strings.ToLower(string(f.DataType))] > 0 {
 		return integer
 	}
-	typ := f.IndirectFieldType
-	if typ.Kind() == reflect.Struct && typ.NumField() > 0 {
-		typ = typ.Field(0).Type
-	}
-	if typ.Kind() == reflect.Array || strings.EqualFold(string(f.DataType), "uuid") {
+	if valueType(f).Kind() == reflect.Array || strings.EqualFold(string(f.DataType), "uuid") {
 		return uuidKind
 	}
 	return text
 }
 
-var integers = map[string]bool{
-	string(schema.Int): true, string(schema.Uint): true, "bigint": true, "integer": true, "smallint": true,
-	"int8": true, "int4": true, "int2": true, "bigserial": true, "serial": true, "smallserial": true,
+// valueType returns the type of a field's value: in sql.NullInt64 and its like it comes first.
+func valueType(f *schema.Field) reflect.Type {
+	if typ := f.IndirectFieldType; typ.Kind() != reflect.Struct || typ.NumField() == 0 {
+		return typ
+	}
+	return f.IndirectFieldType.Field(0).Type
 }
 
-// bitsOf returns the size that GORM's driver gives an integer column.
-func bitsOf(f *schema.Field) int {
-	size := f.Size
+// integers holds the integer types of columns with their sizes in bits.
+var integers = map[string]int{
+	string(schema.Int): 64, string(schema.Uint): 64, "bigint": 64, "int8": 64, "bigserial": 64,
+	"integer": 32, "int4": 32, "serial": 32, "smallint": 16, "int2": 16, "smallserial": 16,
+}
+
+// rangeOf returns what both the column and the Go type of the field hold.
+func rangeOf(f *schema.Field) (low, high int64) {
+	bits := cmp.Or(integers[strings.ToLower(string(f.DataType))], 64)
+	size, typ := f.Size, valueType(f)
 	if f.GORMDataType == schema.Uint {
-		size++
+		size++ // as GORM's driver does, so that the type's values fit
 	}
 	switch {
 	case size > 0 && size <= 16:
-		return 16
+		bits = min(bits, 16)
 	case size > 0 && size <= 32:
-		return 32
+		bits = min(bits, 32)
 	}
-	return 64
+	low, high = math.MinInt64>>(64-bits), math.MaxInt64>>(64-bits)
+	switch zero := reflect.Zero(typ); {
+	case zero.CanInt():
+		return max(low, math.MinInt64>>(64-typ.Bits())), min(high, math.MaxInt64>>(64-typ.Bits()))
+	case zero.CanUint() && typ.Bits() < 64:
+		return 0, min(high, 1<<typ.Bits()-1)
+	case zero.CanUint():
+		return 0, high
+	}
+	return low, high
 }

@@ -22,14 +22,15 @@ const (
 	uuidKind
 )
 
-// Fits reports whether a column of that PostgreSQL type holds what Value returns.
+// Fits reports whether a column of that PostgreSQL type holds what Value
+// returns, and takes no two ids for the same: citext and char do.
 func (t Table) Fits(postgresType string) bool {
 	switch postgresType {
 	case "int2", "int4", "int8":
 		return t.kind == integer
 	case "uuid":
 		return t.kind == uuidKind
-	case "text", "varchar", "bpchar", "citext":
+	case "text", "varchar":
 		return t.kind == text
 	}
 	return false
@@ -43,8 +44,8 @@ func (t Table) IsText() bool { return t.kind == text }
 func (t Table) Value(id string) (driver.Value, error) {
 	switch t.kind {
 	case integer:
-		n, err := strconv.ParseInt(id, 10, t.bits)
-		if err != nil || strconv.FormatInt(n, 10) != id {
+		n, err := strconv.ParseInt(id, 10, 64)
+		if err != nil || strconv.FormatInt(n, 10) != id || n < t.min || n > t.max {
 			return nil, ErrTenantFormat
 		}
 		return n, nil
@@ -99,15 +100,23 @@ func (t Table) canonical(v reflect.Value) string {
 		return strconv.FormatInt(v.Int(), 10)
 	case v.CanUint():
 		return strconv.FormatUint(v.Uint(), 10)
-	case v.Kind() == reflect.String && t.kind == uuidKind:
-		if u, err := uuid.Parse(v.String()); err == nil {
-			return u.String()
-		}
-		return ""
 	case v.Kind() == reflect.String:
-		return v.String()
-	case v.Type().ConvertibleTo(reflect.TypeFor[uuid.UUID]()):
+		return t.canonicalText(v.String())
+	case v.Kind() == reflect.Slice && v.Type().Elem().Kind() == reflect.Uint8:
+		return t.canonicalText(string(v.Bytes()))
+	case v.Kind() == reflect.Array && v.Type().ConvertibleTo(reflect.TypeFor[uuid.UUID]()):
 		return fmt.Sprint(v.Convert(reflect.TypeFor[uuid.UUID]()).Interface())
 	}
 	return ""
+}
+
+func (t Table) canonicalText(s string) string {
+	if t.kind != uuidKind {
+		return s
+	}
+	u, err := uuid.Parse(s)
+	if err != nil {
+		return ""
+	}
+	return u.String()
 }

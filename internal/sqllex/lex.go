@@ -16,8 +16,9 @@ type Kind uint8
 const (
 	// Word is an unquoted identifier or keyword; Text is folded to lower case.
 	Word Kind = iota
-	// Quoted is a quoted identifier; Text is without its quotes.
-	Quoted
+	// Name is an identifier that is no keyword: a quoted one, of which Text is
+	// without its quotes, or one after a dot.
+	Name
 	// Literal is a string, a number or a bit string; Text is empty.
 	Literal
 	// Param is a parameter; Text is its number, without the dollar sign.
@@ -31,7 +32,7 @@ type Token struct {
 	Kind  Kind
 	Text  string
 	Pos   int // byte offset of its first character
-	Depth int // how many parentheses are open around it; a parenthesis has the depth outside of it
+	Depth int // how many parentheses and brackets are open around it; one of these has the depth outside of it
 }
 
 // Is reports whether the token is the keyword word, in lower case.
@@ -41,16 +42,17 @@ func (t Token) Is(word string) bool { return t.Kind == Word && t.Text == word }
 func (t Token) IsSymbol(c byte) bool { return t.Kind == Symbol && t.Text[0] == c }
 
 // IsName reports whether the token can name a table or a column.
-func (t Token) IsName() bool { return t.Kind == Word || t.Kind == Quoted }
+func (t Token) IsName() bool { return t.Kind == Word || t.Kind == Name }
 
-// Errors of [Scan].
+// Errors of [Scan] and [Analyze].
 var (
-	ErrUnterminated = errors.New("sqllex: unterminated quotation or comment")
-	ErrUnbalanced   = errors.New("sqllex: unbalanced parentheses")
-	ErrUnreadable   = errors.New("sqllex: text that this lexer does not read")
+	ErrUnterminated = errors.New("a quotation or a comment does not end")
+	ErrUnbalanced   = errors.New("parentheses or brackets are unbalanced")
+	ErrUnreadable   = errors.New("the text is written in a way that is not read here")
+	ErrSeveral      = errors.New("the text is of several statements: send them one by one")
 )
 
-// Scan splits sql into tokens. Parentheses must be balanced.
+// Scan splits sql into tokens. Parentheses and brackets must be balanced.
 func Scan(sql string) ([]Token, error) {
 	s := scanner{sql: sql, tokens: make([]Token, 0, len(sql)/4+4)}
 	if err := s.run(); err != nil {
@@ -69,10 +71,11 @@ func Count(sql string) (int, error) {
 type scanner struct {
 	sql      string
 	pos      int
-	depth    int
+	open     []byte // what closes the parentheses and brackets that are open
 	tokens   []Token
 	counting bool // tokens are counted, not kept
 	count    int
+	afterDot bool
 }
 
 func (s *scanner) run() error {
@@ -81,7 +84,7 @@ func (s *scanner) run() error {
 			return err
 		}
 	}
-	if s.depth != 0 {
+	if len(s.open) != 0 {
 		return ErrUnbalanced
 	}
 	return nil
@@ -101,7 +104,7 @@ func (s *scanner) next() error {
 	case c == '\'':
 		return s.quoted('\'', Literal, false)
 	case c == '"':
-		return s.quoted('"', Quoted, false)
+		return s.quoted('"', Name, false)
 	case c == '$':
 		return s.dollar()
 	case isDigit(c):
@@ -117,11 +120,15 @@ func (s *scanner) next() error {
 func (s *scanner) at(prefix string) bool { return strings.HasPrefix(s.sql[s.pos:], prefix) }
 
 func (s *scanner) add(kind Kind, text string, start int) {
+	if kind == Word && s.afterDot {
+		kind = Name
+	}
+	s.afterDot = kind == Symbol && text == "."
 	if s.counting {
 		s.count++
 		return
 	}
-	s.tokens = append(s.tokens, Token{Kind: kind, Text: text, Pos: start, Depth: s.depth})
+	s.tokens = append(s.tokens, Token{Kind: kind, Text: text, Pos: start, Depth: len(s.open)})
 }
 
 func (s *scanner) skipLine() {
@@ -200,7 +207,7 @@ func (s *scanner) continued() bool {
 }
 
 func (s *scanner) unquote(kind Kind, start int, doubled bool) string {
-	if kind != Quoted {
+	if kind != Name {
 		return ""
 	}
 	name := s.sql[start+1 : s.pos-1]
@@ -268,14 +275,19 @@ func (s *scanner) word() error {
 
 func (s *scanner) symbol() error {
 	c := s.sql[s.pos]
-	if c == ')' {
-		if s.depth--; s.depth < 0 {
+	if c == ')' || c == ']' {
+		last := len(s.open) - 1
+		if last < 0 || s.open[last] != c {
 			return ErrUnbalanced
 		}
+		s.open = s.open[:last]
 	}
 	s.add(Symbol, s.sql[s.pos:s.pos+1], s.pos)
-	if c == '(' {
-		s.depth++
+	switch c {
+	case '(':
+		s.open = append(s.open, ')')
+	case '[':
+		s.open = append(s.open, ']')
 	}
 	s.pos++
 	return nil

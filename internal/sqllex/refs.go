@@ -35,7 +35,7 @@ func (s *Statement) IsCTE(ref Ref) bool {
 }
 
 // Analyze finds the tables that one statement names. Text of several
-// statements is [ErrUnreadable].
+// statements is [ErrSeveral].
 func Analyze(sql string) (*Statement, error) {
 	tokens, err := Scan(sql)
 	if err != nil {
@@ -48,7 +48,7 @@ func Analyze(sql string) (*Statement, error) {
 	a.Verb = a.verb()
 	for i := 0; i < len(tokens); {
 		if tokens[i].IsSymbol(';') {
-			return nil, ErrUnreadable
+			return nil, ErrSeveral
 		}
 		i = a.step(i)
 	}
@@ -97,7 +97,7 @@ func (a *analyzer) step(i int) int {
 		a.symbol(t)
 	case a.expect && a.isUnreserved(i):
 		return a.table(i)
-	case t.Kind == Word && !a.qualified(i) && a.keyword(i):
+	case t.Kind == Word && a.keyword(i):
 	case a.expect && t.IsName():
 		return a.table(i)
 	}
@@ -106,11 +106,11 @@ func (a *analyzer) step(i int) int {
 
 func (a *analyzer) symbol(t Token) {
 	switch t.Text[0] {
-	case '(':
+	case '(', '[':
 		// A parenthesis where a table is due holds a sub-query or a join:
 		// expect stays for the join, and SELECT ends it.
 		a.setList(t.Depth+1, false)
-	case ')':
+	case ')', ']':
 		a.setList(t.Depth+1, false)
 		a.expect = false
 	case ',':
@@ -134,7 +134,7 @@ func (a *analyzer) keyword(i int) bool {
 	case "join":
 		a.open(t.Depth, a.list(t.Depth), false)
 	case "using":
-		if !a.isColumnList(i+1) && !a.isCyclePath(i) {
+		if !a.isColumnList(i+1) && !a.isCyclePath(i) && !a.at(i+1).Is("operator") {
 			a.open(t.Depth, true, false)
 		}
 	case "into":
@@ -163,6 +163,9 @@ func (a *analyzer) keyword(i int) bool {
 	default:
 		if !endsList[t.Text] {
 			return false
+		}
+		if a.prev(i).Is("collation") || a.prev(i).Is("within") {
+			return true // COLLATION FOR and WITHIN GROUP stand in an expression
 		}
 		a.setList(t.Depth, false)
 		a.expect = false
@@ -218,7 +221,7 @@ func (a *analyzer) table(i int) int {
 	if a.Tokens[i].Is("rows") && a.at(i+1).Is("from") && a.at(i+2).IsSymbol('(') {
 		return i + 1 // ROWS FROM (f(), g()): no table can stand before FROM
 	}
-	if a.at(i+1).IsSymbol('(') && !a.write {
+	if !a.write && (a.at(i+1).IsSymbol('(') || ref.Schema == "" && a.Tokens[i].Kind == Word && valueFunction[ref.Name]) {
 		return i + 1
 	}
 	if a.at(i + 1).IsSymbol('*') {
@@ -230,6 +233,13 @@ func (a *analyzer) table(i int) int {
 	return i + 1
 }
 
+// valueFunction holds the functions that are called without parentheses, by
+// reserved words that can name no table.
+var valueFunction = map[string]bool{
+	"current_date": true, "current_time": true, "current_timestamp": true, "localtime": true, "localtimestamp": true,
+	"current_catalog": true, "current_schema": true, "current_role": true, "current_user": true, "session_user": true, "user": true,
+}
+
 func (a *analyzer) alias(i int, name string) (string, int) {
 	next := a.at(i + 1)
 	if next.Is("as") && a.at(i+2).IsName() {
@@ -238,7 +248,7 @@ func (a *analyzer) alias(i int, name string) (string, int) {
 	if a.into || a.write && next.Is("set") {
 		return name, i
 	}
-	if next.Kind == Quoted || next.Kind == Word && next.Text != "" && !notAlias[next.Text] && !endsList[next.Text] {
+	if next.Kind == Name || next.Kind == Word && next.Text != "" && !notAlias[next.Text] && !endsList[next.Text] {
 		return next.Text, i + 1
 	}
 	return name, i
@@ -362,8 +372,7 @@ func (a *analyzer) inSpecialCall(i int) bool {
 	return false
 }
 
-func (a *analyzer) qualified(i int) bool { return a.prev(i).IsSymbol('.') }
-func (a *analyzer) prev(i int) Token     { return a.at(i - 1) }
+func (a *analyzer) prev(i int) Token { return a.at(i - 1) }
 
 func (a *analyzer) at(i int) Token {
 	if i < 0 || i >= len(a.Tokens) {

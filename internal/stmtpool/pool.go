@@ -29,6 +29,8 @@ type Pool struct {
 	Verify []func(query string, args []any) error
 	// Rewriter changes the verified text; nil changes nothing.
 	Rewriter Rewriter
+	// Err is the error that the database had, before anyone translated it.
+	Err error
 
 	tx     gorm.TxCommitter // began by Begin
 	base   gorm.ConnPool    // what tx was begun on
@@ -124,11 +126,12 @@ func (p *Pool) ExecContext(ctx context.Context, query string, args ...any) (sql.
 		return nil, err
 	}
 	if p.Rewriter == nil {
-		return p.ConnPool.ExecContext(ctx, query, args...)
+		result, err := p.ConnPool.ExecContext(ctx, query, args...)
+		return result, p.failed(err)
 	}
 	var affected int64
 	if err := p.ConnPool.QueryRowContext(ctx, query, args...).Scan(&affected); err != nil {
-		return nil, p.Rewriter.Failed(err)
+		return nil, p.failed(err)
 	}
 	return driver.RowsAffected(affected), nil
 }
@@ -140,10 +143,15 @@ func (p *Pool) QueryContext(ctx context.Context, query string, args ...any) (*sq
 		return nil, err
 	}
 	rows, err := p.ConnPool.QueryContext(ctx, query, args...)
+	return rows, p.failed(err)
+}
+
+func (p *Pool) failed(err error) error {
+	p.Err = err
 	if err != nil && p.Rewriter != nil {
-		err = p.Rewriter.Failed(err)
+		return p.Rewriter.Failed(err)
 	}
-	return rows, err
+	return err
 }
 
 // QueryRowContext implements [gorm.ConnPool]. A refusal is the error of the row's Scan.
