@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
 
 	"github.com/courtroll/courtroll/internal/pgtest"
@@ -69,6 +70,30 @@ func TestVerify(t *testing.T) {
 		var s *tenancy.StatementError
 		if !errors.As(fault, &s) || s.Table != want[i].table || !errors.Is(fault, want[i].kind) || !strings.Contains(fault.Error(), want[i].says) {
 			t.Errorf("fault %d: %v, want %s: %v %s", i, fault, want[i].table, want[i].kind, want[i].says)
+		}
+	}
+}
+
+// A tenant column that takes two ids for the same keeps no tenants apart.
+func TestVerify_LaxColumns(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t, schema)
+	super := db.Open(postgres.Open(db.SuperDSN), nil)
+	must(t, super.Exec(`CREATE EXTENSION citext; CREATE DOMAIN tenant AS text;
+		CREATE COLLATION lax (provider = icu, locale = 'und-u-ks-level2', deterministic = false)`).Error)
+	for column, want := range map[string]error{
+		"citext": tenancy.ErrTenantColumn, "char(10)": tenancy.ErrTenantColumn, "text COLLATE lax": tenancy.ErrTenantColumn,
+		"text": nil, "varchar(20)": nil, `text COLLATE "C"`: nil, "tenant": nil,
+	} {
+		must(t, super.Exec("DROP TABLE IF EXISTS v_laxes; CREATE TABLE v_laxes (id bigint, tenant_id "+column+")").Error)
+		type VLax struct {
+			ID       int64
+			TenantID string
+		}
+		app := db.OpenApp(nil)
+		use(t, app, tenancy.New(tenancy.Config{Rules: rules}))
+		if err := tenancy.Verify(t.Context(), app, &VLax{}); want == nil && err != nil || !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", column, err, want)
 		}
 	}
 }
