@@ -246,6 +246,28 @@ func TestPanic_EndsTransaction(t *testing.T) {
 	}
 }
 
+// A panic inside of database/sql's query keeps its transaction locked, as with
+// plain GORM; it must not keep the caller too.
+func TestPanic_InQueryReturns(t *testing.T) {
+	t.Parallel()
+	b := withTables(t, false, []any{&TBoom{}}, nil, "CREATE TABLE t_booms (id bigserial PRIMARY KEY, tenant_id text, note text)")
+	for name, db := range map[string]*gorm.DB{
+		"transaction": b.as(b.hal), "none": b.as(b.hal).Session(&gorm.Session{SkipDefaultTransaction: true}),
+	} {
+		for _, conflict := range []clause.OnConflict{{DoNothing: true}, {UpdateAll: true}} {
+			func() {
+				defer func() {
+					if recover() == nil {
+						t.Errorf("%s: no panic", name)
+					}
+				}()
+				db.Model(&TBoom{}).Clauses(conflict, clause.Returning{}).Create(map[string]any{"id": 1, "note": panicking{}})
+			}()
+		}
+	}
+	must(t, b.as(b.hal).Create(&TBoom{Note: "n"}).Error)
+}
+
 // mute is a dialector whose translator hides what the database said.
 type mute struct{ *postgres.Dialector }
 

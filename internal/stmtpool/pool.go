@@ -35,6 +35,7 @@ type Pool struct {
 	tx     gorm.TxCommitter // began by Begin
 	base   gorm.ConnPool    // what tx was begun on
 	checks [2]func(query string, args []any) error
+	stuck  bool // in a query that has not returned
 }
 
 // Open returns the pool of db's statement and puts one there if there is none.
@@ -96,6 +97,11 @@ func Close(db *gorm.DB) {
 	switch {
 	case pool == nil:
 		return
+	case pool.stuck:
+		// A value panicked while it was encoded. database/sql keeps its lock on the
+		// transaction then, and whoever ends it waits for ever.
+		db.Statement.ConnPool = db.ConnPool
+		return
 	case pool.tx == nil:
 		db.Statement.ConnPool = pool.ConnPool
 		return
@@ -130,7 +136,10 @@ func (p *Pool) ExecContext(ctx context.Context, query string, args ...any) (sql.
 		return result, p.failed(err)
 	}
 	var affected int64
-	if err := p.ConnPool.QueryRowContext(ctx, query, args...).Scan(&affected); err != nil {
+	p.stuck = true
+	row := p.ConnPool.QueryRowContext(ctx, query, args...)
+	p.stuck = false
+	if err := row.Scan(&affected); err != nil {
 		return nil, p.failed(err)
 	}
 	return driver.RowsAffected(affected), nil
@@ -142,7 +151,9 @@ func (p *Pool) QueryContext(ctx context.Context, query string, args ...any) (*sq
 	if err != nil {
 		return nil, err
 	}
+	p.stuck = true
 	rows, err := p.ConnPool.QueryContext(ctx, query, args...)
+	p.stuck = false
 	return rows, p.failed(err)
 }
 
@@ -160,7 +171,10 @@ func (p *Pool) QueryRowContext(ctx context.Context, query string, args ...any) *
 	if err != nil {
 		return refusedRow(err)
 	}
-	return p.ConnPool.QueryRowContext(ctx, query, args...)
+	p.stuck = true
+	row := p.ConnPool.QueryRowContext(ctx, query, args...)
+	p.stuck = false
+	return row
 }
 
 // refusedRow is a row whose Scan returns err: database/sql makes such a row
