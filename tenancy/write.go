@@ -192,7 +192,7 @@ func (p *Plugin) guardSet(stmt *gorm.Statement, set clause.Set) (clause.Set, err
 		if err := immutable(table, a.Value, s); err != nil {
 			return nil, err
 		}
-		if !isSavedWhole(stmt) && table.Compare(a.Value, "") == plan.Absent {
+		if table.Compare(a.Value, "") == plan.Absent && !isLeftOut(stmt, set, a.Value) {
 			return nil, refuse(table.Name, ErrTenantImmutable)
 		}
 		if s.system != nil {
@@ -200,6 +200,13 @@ func (p *Plugin) guardSet(stmt *gorm.Statement, set clause.Set) (clause.Set, err
 		}
 	}
 	return out, nil
+}
+
+// isLeftOut reports whether an assignment of nothing to the tenant column is none
+// of the caller's: a struct that is saved whole has it, and association mode
+// where it empties a composite foreign key.
+func isLeftOut(stmt *gorm.Statement, set clause.Set, value any) bool {
+	return isSavedWhole(stmt) || value == nil && len(set) > 1
 }
 
 // isSavedWhole reports whether all fields of a struct are written: one that is

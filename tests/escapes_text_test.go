@@ -294,3 +294,37 @@ func TestTranslatorThatHides(t *testing.T) {
 		}
 	}
 }
+
+// TTeam has mates along a key that holds the tenant.
+type TTeam struct {
+	TenantID string  `gorm:"primaryKey"`
+	ID       int64   `gorm:"primaryKey;autoIncrement:false"`
+	Mates    []TMate `gorm:"foreignKey:TenantID,TeamID;references:TenantID,ID"`
+}
+
+type TMate struct {
+	ID       int64 `gorm:"primaryKey;autoIncrement:false"`
+	TenantID string
+	TeamID   *int64
+}
+
+// TestCompositeAssociation: what association mode cuts off stays the tenant's.
+func TestCompositeAssociation(t *testing.T) {
+	t.Parallel()
+	b := withTables(t, false, []any{&TTeam{}}, nil, "CREATE TABLE t_teams (tenant_id text, id bigint, PRIMARY KEY (tenant_id, id))",
+		"CREATE TABLE t_mates (id bigint PRIMARY KEY, tenant_id text NOT NULL, team_id bigint, FOREIGN KEY (tenant_id, team_id) REFERENCES t_teams)")
+	must(t, b.as(b.acme).Create(&TTeam{ID: 1, Mates: []TMate{{ID: 1}}}).Error)
+	must(t, b.as(b.hal).Create(&TTeam{ID: 1, Mates: []TMate{{ID: 2}, {ID: 3}, {ID: 4}}}).Error)
+	mates := func() *gorm.Association {
+		return b.as(b.hal).Model(&TTeam{TenantID: "hal", ID: 1}).Association("Mates")
+	}
+	must(t, mates().Delete(&TMate{ID: 2}, &TMate{ID: 1}))
+	must(t, mates().Replace(&TMate{ID: 4}))
+	if n := mates().Count(); n != 1 {
+		t.Errorf("%d mates, want 1", n)
+	}
+	must(t, mates().Clear())
+	if rows := b.text(t, "SELECT m::text FROM t_mates m ORDER BY id"); rows != "(1,acme,1); (2,hal,); (3,hal,); (4,hal,)" {
+		t.Errorf("mates are %s", rows)
+	}
+}

@@ -34,7 +34,9 @@ type Rules struct {
 	Models []any
 
 	// Shared lists the tables that belong to no tenant and that all may read
-	// and write, as models or as table names. Default: none.
+	// and write, as models or as table names. A name with a schema stands for the
+	// table in that schema alone, one without for that of the search path, and of
+	// public. Default: none.
 	Shared []any
 }
 
