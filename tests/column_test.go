@@ -127,15 +127,15 @@ func columnTest[T any](sqlType string, ids ids) func(t *testing.T) {
 			use(t, db.App, tenancy.New(tenancy.Config{Rules: rules}))
 			use(t, db.App, audit.New(audit.Config{Rules: rules}))
 			b := newBundle(t, db, db.App)
-			b.hal, b.acme = tenancy.WithTenant(t.Context(), ids.hal), tenancy.WithTenant(t.Context(), ids.acme)
+			hal, acme := b.as(tenancy.WithTenant(t.Context(), ids.hal)), b.as(tenancy.WithTenant(t.Context(), ids.acme))
 			must(t, tenancy.Verify(t.Context(), b.app))
-			columnSeed[T](t, b.as(b.hal), 1)
+			columnSeed[T](t, hal, 1)
 			before := ""
 			if withAcme {
-				columnSeed[T](t, b.as(b.acme), 11)
+				columnSeed[T](t, acme, 11)
 				before = columnRows(t, b, ids.acme)
 			}
-			results[i] = columnOps[T](t, b.as(b.hal), b.as(b.acme))
+			results[i] = columnOps[T](t, hal, acme)
 			results[i] = append(results[i], columnRows(t, b, ids.hal))
 			if withAcme && columnRows(t, b, ids.acme) != before {
 				t.Error("acme's rows changed")

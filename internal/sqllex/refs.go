@@ -161,11 +161,8 @@ func (a *analyzer) keyword(i int) bool {
 		// Where they are an alias a list may be open.
 		a.expect = false
 	default:
-		if !endsList[t.Text] {
+		if !a.endsList(i) {
 			return false
-		}
-		if a.prev(i).Is("collation") || a.prev(i).Is("within") {
-			return true // COLLATION FOR and WITHIN GROUP stand in an expression
 		}
 		a.setList(t.Depth, false)
 		a.expect = false
@@ -188,8 +185,14 @@ func (a *analyzer) isUnreserved(i int) bool {
 	return false
 }
 
-// endsList holds the keywords that end a list of tables at their depth.
-var endsList = map[string]bool{
+// endsList reports whether the word at i ends a list of tables at its depth:
+// COLLATION FOR and WITHIN GROUP stand in an expression.
+func (a *analyzer) endsList(i int) bool {
+	return listEnds[a.Tokens[i].Text] && !a.prev(i).Is("collation") && !a.prev(i).Is("within")
+}
+
+// listEnds holds the keywords that may do so.
+var listEnds = map[string]bool{
 	"where": true, "group": true, "having": true, "order": true, "limit": true, "offset": true, "fetch": true,
 	"for": true, "window": true, "union": true, "intersect": true, "except": true, "returning": true, "select": true,
 }
@@ -248,7 +251,7 @@ func (a *analyzer) alias(i int, name string) (string, int) {
 	if a.into || a.write && next.Is("set") {
 		return name, i
 	}
-	if next.Kind == Name || next.Kind == Word && next.Text != "" && !notAlias[next.Text] && !endsList[next.Text] {
+	if next.Kind == Name || next.Kind == Word && next.Text != "" && !notAlias[next.Text] && !listEnds[next.Text] {
 		return next.Text, i + 1
 	}
 	return name, i

@@ -55,15 +55,18 @@ func (c Config) Run(t *testing.T, db *gorm.DB, models ...any) {
 			}
 			defer s.close()
 			for _, sc := range s.scenarios() {
-				t.Run(sc.name, func(t *testing.T) {
-					if err := s.check(sc); err != nil {
-						t.Error(err)
-					}
-					if s.note != "" {
-						t.Log(s.note)
-					}
-				})
+				t.Run(sc.name, func(t *testing.T) { s.test(t, sc) })
 			}
 		})
+	}
+}
+
+func (s *session) test(t *testing.T, sc scenario) {
+	t.Helper()
+	if err := s.check(sc); err != nil {
+		t.Error(err)
+	}
+	if s.note != "" {
+		t.Log(s.note)
 	}
 }
