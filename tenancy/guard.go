@@ -90,7 +90,7 @@ func (p *Plugin) admitMain(stmt *gorm.Statement) error {
 		return nil
 	}
 	if err := p.admit(p.lookup(ref), scopeOf(stmt.Context)); err != nil {
-		return refuse(ref.Name, err)
+		return refuse(ref.String(), err)
 	}
 	return nil
 }

@@ -85,7 +85,7 @@ func (v verifier) check(s *sqllex.Statement, args []any) error {
 			check = v.checkInsert
 		}
 		if err := check(s, ref, args, used); err != nil {
-			return refuse(ref.Name, err)
+			return refuse(ref.String(), err)
 		}
 	}
 	return nil

@@ -105,8 +105,8 @@ func TestEscape_NamesOfOtherTables(t *testing.T) {
 			"update": hal.Table(table).Where("1 = 1").Updates(map[string]any{"note": "x"}).Error,
 			"delete": hal.Table(table).Where("1 = 1").Delete(nil).Error,
 		} {
-			if !errors.Is(err, tenancy.ErrUnclassified) {
-				t.Errorf("%s of %s: %v, want ErrUnclassified", name, table, err)
+			if !errors.Is(err, tenancy.ErrUnclassified) || !strings.Contains(err.Error(), `"`+table+`"`) {
+				t.Errorf("%s of %s: %v, want ErrUnclassified that names it", name, table, err)
 			}
 		}
 		if err := b.as(t.Context()).Table(table).Find(&[]map[string]any{}).Error; !errors.Is(err, tenancy.ErrUnclassified) || !errors.Is(err, tenancy.ErrNoTenant) {

@@ -13,6 +13,14 @@ type Ref struct {
 	Depth   int
 }
 
+// String returns the name with its schema, if it has one.
+func (r Ref) String() string {
+	if r.Schema == "" {
+		return r.Name
+	}
+	return r.Schema + "." + r.Name
+}
+
 // Statement is what [Analyze] found.
 type Statement struct {
 	Tokens []Token
