@@ -137,6 +137,9 @@ func (p *Plugin) whereBuilder(next clause.ClauseBuilder) clause.ClauseBuilder {
 			}
 			return
 		}
+		// The user's arguments come first: a text may have numbered them by hand.
+		c.Name = ""
+		user := render(stmt, func() { next(c, b) })
 		_, _ = stmt.WriteString("WHERE ")
 		for i, e := range preds {
 			if i > 0 {
@@ -144,8 +147,7 @@ func (p *Plugin) whereBuilder(next clause.ClauseBuilder) clause.ClauseBuilder {
 			}
 			e.Build(stmt)
 		}
-		c.Name = ""
-		writeBracketed(stmt, func() { next(c, b) })
+		writeBracketed(stmt, strings.TrimPrefix(user, "WHERE ")) // of another plugin's builder
 	}
 }
 
@@ -156,38 +158,31 @@ func isEmptyWhere(c clause.Clause) bool {
 
 // writeBracketed appends what the user wrote to a predicate: a condition, a
 // comment alone, or nothing. Text whose parentheses, quotes or comments do not
-// close would reach past the brackets. Its arguments are numbered, not positional,
-// and stay where they are.
-func writeBracketed(stmt *gorm.Statement, write func()) {
-	start := stmt.SQL.Len()
-	_, _ = stmt.WriteString(" AND (")
-	open := stmt.SQL.Len()
-	write()
-	user := stmt.SQL.String()[open:]
-	condition := strings.TrimPrefix(user, "WHERE ") // of another plugin's builder
-	n, err := sqllex.Count(condition)
-	if err == nil && n > 0 && len(condition) == len(user) {
-		_, _ = stmt.WriteString("\n)")
-		return
-	}
-	truncate(stmt, start)
-	switch {
+// close would reach past the brackets.
+func writeBracketed(stmt *gorm.Statement, user string) {
+	switch n, err := sqllex.Count(user); {
 	case err != nil:
 		_, _ = stmt.WriteString(" AND (")
 		stmt.AddVar(stmt, refusal{refuse(stmt.Table, ErrOpaqueSQL)})
 		_, _ = stmt.WriteString(")")
 	case n > 0:
-		_, _ = stmt.WriteString(" AND (" + condition + "\n)")
-	case strings.TrimSpace(condition) != "":
-		_, _ = stmt.WriteString(" " + condition + "\n")
+		_, _ = stmt.WriteString(" AND (")
+		_, _ = stmt.WriteString(user)
+		_, _ = stmt.WriteString("\n)")
+	case strings.TrimSpace(user) != "":
+		_, _ = stmt.WriteString(" " + user + "\n")
 	}
 }
 
-// truncate takes what follows the first n bytes off the statement's text.
-func truncate(stmt *gorm.Statement, n int) {
-	text := stmt.SQL.String()[:n]
-	stmt.SQL.Reset()
-	_, _ = stmt.WriteString(text)
+// render returns what f writes to the statement's text, and keeps it out of
+// that. Its arguments stay where they are: they are numbered, not positional.
+func render(stmt *gorm.Statement, f func()) string {
+	text := stmt.SQL // put back where it was, as a strings.Builder demands
+	stmt.SQL = strings.Builder{}
+	f()
+	written := stmt.SQL.String()
+	stmt.SQL = text
+	return written
 }
 
 // guarded is an ON condition behind its table's predicate.
@@ -200,7 +195,7 @@ type guarded struct {
 func (g guarded) Build(b clause.Builder) {
 	stmt := b.(*gorm.Statement)
 	g.predicate.Build(stmt)
-	writeBracketed(stmt, func() { g.user.Build(stmt) })
+	writeBracketed(stmt, render(stmt, func() { g.user.Build(stmt) }))
 }
 
 // fromBuilder puts the predicate of each joined table into its ON, so that a

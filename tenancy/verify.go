@@ -1,6 +1,7 @@
 package tenancy
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -75,7 +76,7 @@ func (v verifier) verify(query string, args []any) error {
 }
 
 func (v verifier) check(s *sqllex.Statement, args []any) error {
-	if err := checkVerb(s); err != nil {
+	if err := cmp.Or(checkVerb(s), checkNumbers(s, args)); err != nil {
 		return &StatementError{Err: err}
 	}
 	used := map[int]bool{}
@@ -122,6 +123,26 @@ func checkVerb(s *sqllex.Statement) error {
 		if t.IsName() && isOpaqueCall(t.Text) && s.Tokens[i+1].IsSymbol('(') {
 			return ErrOpaqueSQL
 		}
+	}
+	return nil
+}
+
+// checkNumbers refuses a text that numbers its parameters by hand and meets one
+// of ours with it: GORM, alone, would have given that number to another value.
+func checkNumbers(s *sqllex.Statement, args []any) error {
+	met := map[int]bool{}
+	for _, t := range s.Tokens {
+		if t.Kind != sqllex.Param {
+			continue
+		}
+		i := position(args, t)
+		if i < 0 {
+			continue
+		}
+		if _, ours := args[i].(bound); ours && met[i] {
+			return fmt.Errorf("a parameter is numbered by hand: write ? for it: %w", ErrOpaqueSQL)
+		}
+		met[i] = true
 	}
 	return nil
 }

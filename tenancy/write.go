@@ -324,7 +324,7 @@ func (o ownRow) Build(b clause.Builder) {
 		o.predicate.Build(stmt)
 	}
 	_, _ = stmt.WriteString(" THEN true")
-	writeBracketed(stmt, func() { o.user.Build(stmt) })
+	writeBracketed(stmt, render(stmt, func() { o.user.Build(stmt) }))
 	_, _ = stmt.WriteString(" ELSE current_setting('" + duplicatedSetting + "') IS NULL END")
 }
 

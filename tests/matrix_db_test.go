@@ -66,6 +66,8 @@ var matrixReads = []matrixCase{
 	rooms("Where: sub-query by hand", opaque, func(db *gorm.DB) *gorm.DB { return db.Where("head_id IN (SELECT id FROM people)") }),
 	rooms("Where: foreign tenant", filtered, func(db *gorm.DB) *gorm.DB { return db.Where("tenant_id = ?", "acme") }),
 	rooms("Where: or by hand", filtered, func(db *gorm.DB) *gorm.DB { return db.Where("size = 9\tor\n1=1") }),
+	rooms("Where: parameter numbered by hand", filtered, func(db *gorm.DB) *gorm.DB { return db.Where("size = $1", 1) }),
+	rooms("Joins: parameter numbered by hand", opaque, func(db *gorm.DB) *gorm.DB { return db.Joins("Head").Where("rooms.size = $1", 1) }),
 	rooms("Where: comment", filtered, func(db *gorm.DB) *gorm.DB { return db.Where("size = 1 --") }),
 	rooms("Or", filtered, func(db *gorm.DB) *gorm.DB { return db.Where("size = 9").Or("1=1") }),
 	rooms("Or: first", filtered, func(db *gorm.DB) *gorm.DB { return db.Or("1=1") }),
