@@ -1,6 +1,7 @@
 package tenancy
 
 import (
+	"cmp"
 	"context"
 	"strings"
 	"sync"
@@ -21,6 +22,9 @@ type scope struct {
 // own returns what a table's tenant column holds of the scope's tenant, as a
 // statement's argument.
 func (s scope) own(table plan.Table) (any, error) {
+	if err := s.check(); err != nil || s.text == nil {
+		return nil, cmp.Or(err, ErrNoTenant)
+	}
 	if table.IsText() {
 		return s.text, nil
 	}

@@ -119,8 +119,9 @@ func checkVerb(s *sqllex.Statement) error {
 	if !readable[s.Verb] {
 		return ErrOpaqueSQL
 	}
-	for i, t := range s.Tokens[:max(0, len(s.Tokens)-1)] {
-		if t.IsName() && isOpaqueCall(t.Text) && s.Tokens[i+1].IsSymbol('(') {
+	for i, t := range s.Tokens {
+		called := i+1 < len(s.Tokens) && s.Tokens[i+1].IsSymbol('(') || i > 0 && s.Tokens[i-1].IsSymbol('.')
+		if called && t.IsName() && isOpaqueCall(t.Text) { // (x).f is f(x)
 			return ErrOpaqueSQL
 		}
 	}
@@ -150,7 +151,7 @@ func checkNumbers(s *sqllex.Statement, args []any) error {
 func (v verifier) checkRef(s *sqllex.Statement, ref sqllex.Ref, args []any, used map[int]bool) error {
 	table, known := v.plugin.registry.LookupIn(ref.Schema, ref.Name)
 	switch {
-	case table.Class == plan.Shared, !known && s.IsCTE(ref):
+	case table.Class == plan.Shared, !known && !ref.Write && s.IsCTE(ref):
 		return nil
 	case !known && isCatalog(ref):
 		if ref.Write {
@@ -190,7 +191,7 @@ func (v verifier) checkPredicate(tokens []sqllex.Token, table plan.Table, ref sq
 		if tokens[i].Depth != ref.Depth || used[i] {
 			continue
 		}
-		if setOperation[tokens[i].Text] && tokens[i].Kind == sqllex.Word {
+		if tokens[i].Kind == sqllex.Word && queryEnds[tokens[i].Text] {
 			break
 		}
 		if !isPredicate(tokens, i, table.Column, ref.Alias, args) || !conjunct(tokens, i, args) {
@@ -209,13 +210,11 @@ func (v verifier) checkPredicate(tokens []sqllex.Token, table plan.Table, ref sq
 }
 
 // keepsOut reports whether a predicate after the ON at index on keeps other rows
-// of the table out: it must be the ON of the table's own join, and no RIGHT or
-// FULL JOIN, which returns them all the same.
+// of the table out: it is the ON of the table's own join, which is an inner or
+// a LEFT JOIN.
 func keepsOut(tokens []sqllex.Token, ref sqllex.Ref, on int) bool {
-	for _, t := range tokens[ref.Index:on] {
-		if t.Depth == ref.Depth && (t.Is("join") || t.IsSymbol(',')) {
-			return false
-		}
+	if on != ref.End+1 {
+		return false
 	}
 	i := ref.Index - 1
 	for i > 0 && tokens[i].IsSymbol('.') {
@@ -227,7 +226,7 @@ func keepsOut(tokens []sqllex.Token, ref sqllex.Ref, on int) bool {
 	if i--; tokens[i].Is("outer") && i > 0 {
 		i--
 	}
-	return !tokens[i].Is("right") && !tokens[i].Is("full")
+	return !tokens[i].Is("right") && !tokens[i].Is("full") && !tokens[i].Is("cross") && !tokens[i].Is("natural")
 }
 
 // isOwn reports whether the parameter holds the context's tenant as this package binds it.
@@ -268,7 +267,9 @@ func position(args []any, param sqllex.Token) int {
 	return n - 1
 }
 
-var setOperation = map[string]bool{"union": true, "intersect": true, "except": true}
+// queryEnds holds the keywords after which a condition is another query's, or
+// of another part of an INSERT.
+var queryEnds = map[string]bool{"union": true, "intersect": true, "except": true, "conflict": true, "returning": true}
 
 // conditionEnds holds the keywords that end a WHERE or ON condition at their depth.
 var conditionEnds = map[string]bool{
@@ -287,27 +288,27 @@ func firstOf(tokens []sqllex.Token, i int, args []any) int {
 }
 
 // conjunct reports whether the predicate at i begins a condition, or follows
-// others of ours that do, and is joined to what follows by nothing but AND.
+// others of ours that do, and whether nothing follows but AND with a further
+// one of ours or with something in parentheses.
 func conjunct(tokens []sqllex.Token, i int, args []any) bool {
 	first := firstOf(tokens, i, args)
 	if !tokens[first-1].Is("where") && !tokens[first-1].Is("on") {
 		return false
 	}
 	depth := tokens[i].Depth
-	for i += 5; i < len(tokens) && tokens[i].Depth >= depth; i++ {
-		t := tokens[i]
+	for i += 5; i < len(tokens) && tokens[i].Depth == depth && tokens[i].Is("and"); {
 		switch {
-		case t.Depth > depth, t.IsSymbol('('):
-		case t.Kind == sqllex.Word && conditionEnds[t.Text]:
-			return true
-		case t.IsSymbol(')'), t.Is("and"):
-		case isPredicateStart(tokens, i, args):
-			i += 4
+		case isPredicateStart(tokens, i+1, args):
+			i += 6
+		case i+1 < len(tokens) && tokens[i+1].IsSymbol('('):
+			for i += 2; tokens[i].Depth > depth; i++ {
+			}
+			i++
 		default:
 			return false
 		}
 	}
-	return true
+	return i >= len(tokens) || tokens[i].Depth < depth || tokens[i].Kind == sqllex.Word && conditionEnds[tokens[i].Text]
 }
 
 // isPredicateStart reports whether a further predicate of ours stands at i.

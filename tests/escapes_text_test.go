@@ -152,10 +152,27 @@ func TestEscape_PredicateOfAnotherJoin(t *testing.T) {
 		"countries s LEFT JOIN pages ON true LEFT JOIN countries d ON pages.tenant_id = ?",
 		"countries s JOIN pages ON true, countries d JOIN countries e ON pages.tenant_id = ?",
 		"pages LEFT JOIN countries d ON pages.tenant_id = ?",
+		"countries s RIGHT JOIN countries d CROSS JOIN pages ON pages.tenant_id = ?",
+		"countries s RIGHT JOIN countries d NATURAL JOIN pages ON pages.tenant_id = ?",
+		"countries s RIGHT JOIN countries d JOIN pages ON true ON pages.tenant_id = ?",
+		"countries s RIGHT OUTER JOIN pages ON pages.tenant_id = ?",
 	} {
 		if err := b.as(b.hal).Raw("SELECT pages.title FROM "+from, bound).Scan(&[]string{}).Error; !errors.Is(err, tenancy.ErrOpaqueSQL) {
 			t.Errorf("%s: %v, want ErrOpaqueSQL", from, err)
 		}
+	}
+}
+
+// The condition of ON CONFLICT is no condition of the query whose rows are inserted.
+func TestEscape_PredicateOfOnConflict(t *testing.T) {
+	t.Parallel()
+	b := withTables(t, true, nil, []any{"t_kv"}, "CREATE TABLE t_kv (id text PRIMARY KEY, name text)",
+		"INSERT INTO tenants (id, slug, name) VALUES ('acme', 'acme', 'acme secret'), ('hal', 'hal', 'hal')")
+	bound := b.as(b.hal).Session(&gorm.Session{DryRun: true}).Unscoped().Find(&[]Page{}).Statement.Vars[0]
+	err := b.as(b.hal).Raw(`INSERT INTO t_kv AS tenants (id, name) SELECT id, name FROM tenants
+		ON CONFLICT (id) DO UPDATE SET name = 'x' WHERE tenants.id = ? RETURNING tenants.name`, bound).Scan(&[]string{}).Error
+	if !errors.Is(err, tenancy.ErrOpaqueSQL) {
+		t.Errorf("%v, want ErrOpaqueSQL", err)
 	}
 }
 

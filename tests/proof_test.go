@@ -30,6 +30,7 @@ func TestKnownText(t *testing.T) {
 			"another tenant": {b.acme, bound, tenancy.ErrCrossTenant},
 			"by hand":        {b.hal, "hal", tenancy.ErrOpaqueSQL},
 			"no tenant":      {context.Background(), bound, tenancy.ErrNoTenant},
+			"nothing":        {context.Background(), nil, tenancy.ErrNoTenant},
 			"blank tenant":   {tenancy.WithTenant(context.Background(), " "), bound, tenancy.ErrNoTenant},
 		} {
 			if err := raw(tc.ctx, tc.tenant); !errors.Is(err, tc.want) {
@@ -49,6 +50,9 @@ func TestBorrowedValue(t *testing.T) {
 		`1 = 1 OR title = ? AND "pages"."tenant_id" = ?`,
 		`1 = 1 OR pages.title = ? AND "pages"."tenant_id" = ?`,
 		`NOT pages.title = ? AND "pages"."tenant_id" = ? OR true`,
+		`"pages"."tenant_id" = ? AND left('a', 1) = ? OR true`,
+		`"pages"."tenant_id" = ? AND (1 = 1) = ? OR true`,
+		`"pages"."tenant_id" = ? AND (1 = 1) IS NOT NULL OR title = ?`,
 	} {
 		err := b.as(b.hal).Raw(`SELECT * FROM "pages" WHERE `+condition, bound, bound).Find(&[]Page{}).Error
 		if !errors.Is(err, tenancy.ErrOpaqueSQL) {

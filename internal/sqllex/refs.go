@@ -10,6 +10,7 @@ type Ref struct {
 	Write   bool   // the statement inserts into, updates or deletes from it
 	Renamed bool   // its columns have aliases
 	Index   int    // index of the name's last token
+	End     int    // index of its last token, the alias included
 	Depth   int
 }
 
@@ -239,6 +240,7 @@ func (a *analyzer) table(i int) int {
 		i++
 	}
 	ref.Alias, i = a.alias(i, ref.Name)
+	ref.End = i
 	ref.Renamed = !a.write && a.at(i+1).IsSymbol('(')
 	a.Refs = append(a.Refs, ref)
 	return i + 1
@@ -291,7 +293,7 @@ func (a *analyzer) readCTEs(with int) {
 		if a.ctes == nil {
 			a.ctes = map[string]span{}
 		}
-		defined := span{end, a.levelEnd(with)}
+		defined := span{end, a.scopeEnd(with)}
 		if recursive {
 			defined.from = with
 		}
@@ -303,10 +305,14 @@ func (a *analyzer) readCTEs(with int) {
 	}
 }
 
-// levelEnd returns the index at which the parentheses around token i close.
-func (a *analyzer) levelEnd(i int) int {
+// scopeEnd returns the index at which what the WITH at i defines is out of scope:
+// at the end of its parentheses, or, where it belongs to the query of an INSERT,
+// at what follows that query.
+func (a *analyzer) scopeEnd(i int) int {
+	ofInsert := i > 0 && !a.prev(i).IsSymbol('(')
 	for j := i + 1; j < len(a.Tokens); j++ {
-		if a.Tokens[j].Depth < a.Tokens[i].Depth {
+		t := a.Tokens[j]
+		if t.Depth < a.Tokens[i].Depth || ofInsert && t.Depth == a.Tokens[i].Depth && (t.Is("returning") || t.Is("conflict")) {
 			return j
 		}
 	}
@@ -366,18 +372,19 @@ func (a *analyzer) isDistinctFrom(i int) bool {
 	return before.Is("is") || before.Is("not") && a.at(i-3).Is("is")
 }
 
+var specialCall = map[string]bool{"extract": true, "substring": true, "trim": true, "overlay": true}
+
 // inSpecialCall reports whether token i stands directly in one of the calls
 // that use FROM between their arguments, as in extract(year from x).
 func (a *analyzer) inSpecialCall(i int) bool {
 	depth := a.Tokens[i].Depth
 	for i--; i > 0 && depth > 0; i-- {
-		if t := a.Tokens[i]; t.IsSymbol('(') && t.Depth == depth-1 {
-			switch p := a.Tokens[i-1]; p.Text {
-			case "extract", "substring", "trim", "overlay":
-				first := a.at(i + 1)
-				return p.Kind == Word && !first.Is("select") && !first.Is("with") && !first.Is("values") && !first.Is("table")
-			}
-			return false
+		t := a.Tokens[i]
+		switch {
+		case t.Depth == depth && (t.Is("select") || t.Is("delete")):
+			return false // the FROM is its own
+		case t.IsSymbol('(') && t.Depth == depth-1:
+			return a.prev(i).Kind == Word && specialCall[a.prev(i).Text]
 		}
 	}
 	return false

@@ -498,7 +498,8 @@ SELECT a$a$.title FROM pages a$a$
 SELECT /* /* */ ' -- */ title FROM pages
 
 -- # line comment that ends at a carriage return
-SELECT title -- xFROM pages
+SELECT title -- x
+FROM pages
 
 -- # quoted name with quotes
 SELECT """FROM".title FROM pages """FROM"
@@ -625,3 +626,33 @@ jobs, pages
 -- # fragment: table with a join
 -- ! in: Table
 jobs AS j LEFT JOIN LATERAL (SELECT title FROM pages) p ON true
+
+-- # distinct after a column named is
+SELECT x.is distinct FROM pages, LATERAL (SELECT 1 AS "is") x
+
+-- # a list goes on after COLLATION FOR
+SELECT pages.title FROM countries a JOIN countries b ON COLLATION FOR (a.name) IS NOT NULL, pages
+
+-- # a list goes on after WITHIN GROUP
+SELECT (SELECT string_agg(pages.title, ',') FROM (SELECT 1) a JOIN (SELECT 1) b ON mode() WITHIN GROUP (ORDER BY c.name) IS NOT NULL, pages) FROM countries c
+
+-- # an alias that is a function with FROM in it
+INSERT INTO countries AS trim ((SELECT 'zz', 'zz') UNION SELECT title, title FROM pages)
+
+-- # the columns of an alias that is a function with FROM in it
+INSERT INTO countries AS extract (SELECT title, title FROM pages)
+
+-- # the query's own WITH is over at RETURNING
+INSERT INTO countries (code, name) WITH pages AS (SELECT 'q' AS a, 'r' AS b) SELECT a, b FROM pages RETURNING (SELECT string_agg(title, ',') FROM pages)
+
+-- # a function of a text as its attribute
+SELECT (('SELECT to_tsvector(title) FROM pages')::text).ts_stat
+
+-- # a function of a column as its attribute
+SELECT (x.q).ts_stat FROM (SELECT 'SELECT to_tsvector(title) FROM pages'::text AS q) x
+
+-- # an update of a table named like a WITH
+WITH authors AS (SELECT 1) UPDATE authors SET name = 'x'
+
+-- # a delete of a table named like a WITH
+WITH revisions AS (SELECT 1) DELETE FROM revisions
