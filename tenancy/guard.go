@@ -107,16 +107,20 @@ func (p *Plugin) admit(table plan.Table, s scope) error {
 	case table.Class == plan.Shared, err == nil && s.system != nil:
 		return nil
 	case err != nil && table.Class == plan.Unclassified:
-		return fmt.Errorf("%w; %w", ErrUnclassified, err)
+		return fmt.Errorf("%w; %w", p.unknown(), err)
 	case err != nil:
 		return err
 	case table.Class == plan.Unclassified:
-		return ErrUnclassified
+		return p.unknown()
 	case s.inherited:
 		return nil
 	}
 	_, err = s.own(table)
 	return err
+}
+
+func (p *Plugin) unknown() error {
+	return fmt.Errorf("no model of it with a column %q is known: %w", p.registry.Column(), ErrUnclassified)
 }
 
 // mainTable returns the name and the alias of the statement's own table.

@@ -2,6 +2,7 @@ package tenancy
 
 import (
 	"context"
+	"fmt"
 	"reflect"
 
 	"gorm.io/gorm"
@@ -38,7 +39,7 @@ func (s scope) settle(args []any) error {
 			continue
 		}
 		if s.system != nil {
-			return refuse(place.table.Name, ErrNoTenant)
+			return refuse(place.table.Name, fmt.Errorf("in system scope write a sub-query with a *gorm.DB, for gorm.G drops its context: %w", ErrNoTenant))
 		}
 		if err := s.check(); err != nil {
 			return refuse(place.table.Name, err)

@@ -38,7 +38,7 @@ func (p *Plugin) Initialize(db *gorm.DB) error {
 		return fmt.Errorf("tenancy: %w", err)
 	}
 	if err := checkModels(db, registry, p.config.Models); err != nil {
-		return fmt.Errorf("tenancy: %w", err)
+		return err
 	}
 	p.registry = registry
 	if err := p.registerCallbacks(db); err != nil {
@@ -51,12 +51,12 @@ func (p *Plugin) Initialize(db *gorm.DB) error {
 // checkModels refuses a model that is listed, but is neither tenant-owned nor shared.
 func checkModels(db *gorm.DB, registry *plan.Registry, models []any) error {
 	for _, model := range models {
-		name, err := plan.TableName(db, model)
+		s, err := plan.Parse(db, model)
 		if err != nil {
-			return err
+			return fmt.Errorf("tenancy: %w", err)
 		}
-		if table, _ := registry.Lookup(name); table.Class == plan.Unclassified {
-			return refuse(name, ErrUnclassified)
+		if table, _ := registry.Lookup(s.Table); table.Class == plan.Unclassified {
+			return refuse(s.Table, fmt.Errorf("model %s has no column %q: %w", s.Name, registry.Column(), ErrUnclassified))
 		}
 	}
 	return nil

@@ -55,6 +55,7 @@ func (p *Plugin) parse(db *gorm.DB, models []any) (map[string]*schema.Schema, er
 			return
 		}
 		found[s.Table] = s
+		p.registry.Learn(s) // a join model of SetupJoinTable may be new
 		for _, rel := range s.Relationships.Relations {
 			add(rel.FieldSchema)
 			add(rel.JoinTable)
@@ -65,7 +66,6 @@ func (p *Plugin) parse(db *gorm.DB, models []any) (map[string]*schema.Schema, er
 		if err != nil {
 			return nil, fmt.Errorf("tenancy: %w", err)
 		}
-		p.registry.Learn(s)
 		add(s)
 	}
 	return found, nil

@@ -110,10 +110,13 @@ func checkArgs(args []any) error {
 
 // known holds the first keywords of the statements that are refused for what they
 // are, for the error to name: any other first word may be a value.
-var known = names("set reset do call copy prepare execute deallocate discard declare fetch move close begin start commit end abort checkpoint load security")
+var known = names("do call copy prepare execute deallocate discard declare fetch move close begin start commit end abort checkpoint load security")
 
 func checkVerb(s *sqllex.Statement) error {
-	if known[s.Verb] {
+	switch {
+	case s.Verb == "set" || s.Verb == "reset":
+		return fmt.Errorf("%s outlives its statement: set it for the role or in the DSN, or: %w", strings.ToUpper(s.Verb), ErrOpaqueSQL)
+	case known[s.Verb]:
 		return fmt.Errorf("%s: %w", strings.ToUpper(s.Verb), ErrOpaqueSQL)
 	}
 	if !readable[s.Verb] {

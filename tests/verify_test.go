@@ -98,6 +98,20 @@ func TestVerify_LaxColumns(t *testing.T) {
 	}
 }
 
+// A join model may be set up after the plugin has read the models.
+func TestVerify_JoinTableSetUpLater(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t, schema)
+	use(t, db.App, tenancy.New(tenancy.Config{Rules: tenancy.Rules{Models: []any{&MRoom{}}}}))
+	if err := tenancy.Verify(t.Context(), db.App); !errors.Is(err, tenancy.ErrUnclassified) || !strings.Contains(err.Error(), "m_room_tags") {
+		t.Errorf("without a join model: %v, want ErrUnclassified of m_room_tags", err)
+	}
+	must(t, db.App.SetupJoinTable(&MRoom{}, "Tags", &MRoomTag{}))
+	if err := tenancy.Verify(t.Context(), db.App); err != nil && strings.Contains(err.Error(), "m_room_tags") {
+		t.Errorf("with a join model: %v", err)
+	}
+}
+
 func TestVerify_Clean(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -111,9 +111,9 @@ func register[C callback[C], P processor[C]](p P, w *watch, k kind, set Set) err
 	statement := p.Get(own)
 	switch {
 	case statement == nil:
-		return fmt.Errorf("GORM's callback %q is missing", own)
+		return fmt.Errorf("GORM's callback %q is missing: install this plugin before the one that removed it", own)
 	case p.Get(guardName) != nil:
-		return fmt.Errorf("a callback %q is there already", guardName)
+		return fmt.Errorf("a callback %q is there already: install this plugin once", guardName)
 	}
 	guard := func(db *gorm.DB) {
 		if err := w.check(); err != nil {
@@ -125,8 +125,10 @@ func register[C callback[C], P processor[C]](p P, w *watch, k kind, set Set) err
 	inner := settled(set.around(statement))
 	around := func(db *gorm.DB) {
 		if err := w.check(); err != nil {
-			_ = db.AddError(err) // and the statement is left out
-			return
+			if !errors.Is(db.Error, ErrDisplaced) {
+				_ = db.AddError(err)
+			}
+			return // and the statement is left out
 		}
 		inner(db)
 	}
@@ -152,7 +154,9 @@ func register[C callback[C], P processor[C]](p P, w *watch, k kind, set Set) err
 
 // stop ends a statement, also for a callback that does not look at its error.
 func stop(db *gorm.DB, err error) {
-	_ = db.AddError(err)
+	if !errors.Is(db.Error, err) {
+		_ = db.AddError(err)
+	}
 	pool := stmtpool.Open(db)
 	pool.Verify = append(pool.Verify, func(string, []any) error { return err })
 }

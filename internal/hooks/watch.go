@@ -46,15 +46,16 @@ func chainOf(k kind, processor any, get func(string) func(*gorm.DB), ours map[st
 	return chain{k, get, fns, ours}, nil
 }
 
-// isWhole compares code: two plugins of ours that wrap the same callback have
-// the same, and so has a second handle's.
-func (c chain) isWhole() bool {
+// displaced returns the name of a callback that is not ours any more, or not run,
+// empty if all are. It compares code: two plugins of ours that wrap the same
+// callback have the same, and so has a second handle's.
+func (c chain) displaced() string {
 	for name, f := range c.ours {
 		if now := c.get(name); now == nil || codeOf(now) != codeOf(f) || !c.runs(codeOf(f)) {
-			return false
+			return name
 		}
 	}
-	return true
+	return ""
 }
 
 func (c chain) runs(code uintptr) bool {
@@ -86,8 +87,8 @@ func (w *watch) check() error {
 
 func (w *watch) look() error {
 	for _, c := range w.chains {
-		if !c.isWhole() {
-			return fmt.Errorf("%s: callbacks of %s: %w", w.plugin, c.kind, ErrDisplaced)
+		if name := c.displaced(); name != "" {
+			return fmt.Errorf("%s: callback %q: %w", w.plugin, name, ErrDisplaced)
 		}
 	}
 	return nil

@@ -5,6 +5,7 @@ package plan
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -128,6 +129,9 @@ func (r *Registry) checkShared(db *gorm.DB, shared []any) error {
 
 // Parse returns the schema of a model.
 func Parse(db *gorm.DB, model any) (*schema.Schema, error) {
+	if name, ok := model.(string); ok {
+		return nil, fmt.Errorf("a model is due, not the name %q", name)
+	}
 	stmt := &gorm.Statement{DB: db}
 	if err := stmt.Parse(model); err != nil {
 		return nil, fmt.Errorf("reading model %T: %w", model, err)
@@ -143,6 +147,9 @@ func TableName(db *gorm.DB, model any) (string, error) {
 
 func tableOf(db *gorm.DB, model any) (string, error) {
 	if name, ok := model.(string); ok {
+		if Unqualified(name) == "" {
+			return "", errors.New("the name of a table is empty")
+		}
 		return name, nil
 	}
 	s, err := Parse(db, model)

@@ -11,7 +11,7 @@ import (
 )
 
 // ErrTenantFormat is the error of a tenant id that does not fit the type of a table's tenant column.
-var ErrTenantFormat = errors.New("the tenant id does not fit the type of the tenant column")
+var ErrTenantFormat = errors.New("the tenant id does not fit the type of the tenant column: write an integer without sign or leading zeros, a UUID in lower case with hyphens")
 
 // kind is the type of a tenant column.
 type kind uint8

@@ -85,6 +85,9 @@ func (c Config) open(db *gorm.DB, model any) (*session, error) {
 		}
 	}
 	s.tx = s.base.Begin()
+	if errors.Is(s.tx.Error, gorm.ErrInvalidTransaction) {
+		return nil, errors.New("tenancytest: the handle is in a transaction: use one that is not")
+	}
 	if s.tx.Error != nil {
 		return nil, fmt.Errorf("tenancytest: beginning a transaction: %w", s.tx.Error)
 	}

@@ -108,7 +108,12 @@ func (s *session) updateAll() error {
 		return couldNotRun(err)
 	}
 	db := s.me().Unscoped().Session(&gorm.Session{AllowGlobalUpdate: true})
-	return s.changes(db.Model(s.new()).Update(f.DBName, s.valueOf(f, s.own)), n)
+	tx := db.Model(s.new()).Update(f.DBName, s.valueOf(f, s.own))
+	if tx.Error != nil && len(s.schema.PrimaryFields) == 0 {
+		s.note = "the model has no primary key, and updates of it fail: " + tx.Error.Error()
+		return nil
+	}
+	return s.changes(tx, n)
 }
 
 func (s *session) deleteAll() error {
