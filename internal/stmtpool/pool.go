@@ -32,6 +32,7 @@ type Pool struct {
 	// Err is the error that the database had, before anyone translated it.
 	Err error
 
+	owner  *gorm.Statement
 	tx     gorm.TxCommitter // began by Begin
 	base   gorm.ConnPool    // what tx was begun on
 	checks [2]func(query string, args []any) error
@@ -39,12 +40,17 @@ type Pool struct {
 }
 
 // Open returns the pool of db's statement and puts one there if there is none.
-// It lasts until [Close].
+// It lasts until [Close]. A statement that runs while the text of another is
+// built finds that one's pool, and gets one of its own.
 func Open(db *gorm.DB) *Pool {
-	if pool, ok := db.Statement.ConnPool.(*Pool); ok {
-		return pool
+	conn := db.Statement.ConnPool
+	if pool, ok := conn.(*Pool); ok {
+		if pool.owner == db.Statement {
+			return pool
+		}
+		conn = pool.ConnPool
 	}
-	pool := &Pool{ConnPool: db.Statement.ConnPool}
+	pool := &Pool{ConnPool: conn, owner: db.Statement}
 	pool.Verify = pool.checks[:0]
 	db.Statement.ConnPool = pool
 	return pool
@@ -52,8 +58,10 @@ func Open(db *gorm.DB) *Pool {
 
 // Of returns the open pool of a statement, nil if there is none.
 func Of(stmt *gorm.Statement) *Pool {
-	pool, _ := stmt.ConnPool.(*Pool)
-	return pool
+	if pool, ok := stmt.ConnPool.(*Pool); ok && pool.owner == stmt {
+		return pool
+	}
+	return nil
 }
 
 // InTransaction reports whether the statement runs in a transaction.
