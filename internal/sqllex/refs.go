@@ -31,7 +31,7 @@ type Statement struct {
 	// Conclusion is for the one who keeps the statement: what follows from it.
 	Conclusion atomic.Value
 
-	ctes map[string]span
+	ctes map[string][]span
 }
 
 // span is where a name is defined: after the token from, before the token to.
@@ -39,8 +39,12 @@ type span struct{ from, to int }
 
 // IsCTE reports whether ref means a common table expression that stands before it.
 func (s *Statement) IsCTE(ref Ref) bool {
-	defined, ok := s.ctes[ref.Name]
-	return ok && ref.Schema == "" && ref.Index > defined.from && ref.Index < defined.to
+	for _, defined := range s.ctes[ref.Name] {
+		if ref.Schema == "" && ref.Index > defined.from && ref.Index < defined.to {
+			return true
+		}
+	}
+	return false
 }
 
 // Analyze finds the tables that one statement names. Text of several
@@ -195,9 +199,10 @@ func (a *analyzer) isUnreserved(i int) bool {
 }
 
 // endsList reports whether the word at i ends a list of tables at its depth:
-// COLLATION FOR and WITHIN GROUP stand in an expression.
+// COLLATION FOR (…) and WITHIN GROUP (…) stand in an expression.
 func (a *analyzer) endsList(i int) bool {
-	return listEnds[a.Tokens[i].Text] && !a.prev(i).Is("collation") && !a.prev(i).Is("within")
+	inExpression := (a.prev(i).Is("collation") || a.prev(i).Is("within")) && a.at(i+1).IsSymbol('(')
+	return listEnds[a.Tokens[i].Text] && !inExpression
 }
 
 // listEnds holds the keywords that may do so.
@@ -291,13 +296,13 @@ func (a *analyzer) readCTEs(with int) {
 		}
 		end := a.closing(i)
 		if a.ctes == nil {
-			a.ctes = map[string]span{}
+			a.ctes = map[string][]span{}
 		}
 		defined := span{end, a.scopeEnd(with)}
 		if recursive {
 			defined.from = with
 		}
-		a.ctes[name] = defined
+		a.ctes[name] = append(a.ctes[name], defined)
 		if i = end + 1; !a.at(i).IsSymbol(',') {
 			return
 		}

@@ -588,3 +588,18 @@ jobs AS j
 -- # fragment: function as a table
 -- ! in: Table
 generate_series(1, 3) AS n
+
+-- # the same name in the WITH of two queries
+SELECT (WITH x AS (SELECT 1 AS a) SELECT a FROM x), (WITH x AS (SELECT 2 AS a) SELECT a FROM x) FROM countries
+
+-- # an alias within
+SELECT name, code FROM countries within GROUP BY name, code
+
+-- # brackets
+SELECT ARRAY[c.code, c.name] FROM countries c JOIN jobs j ON ARRAY[c.code, c.name] && j.tags, jobs k
+
+-- # a function without parentheses
+SELECT * FROM current_date AS today, current_user
+
+-- # ORDER BY USING
+SELECT name, code FROM countries ORDER BY name USING OPERATOR(pg_catalog.<), code
