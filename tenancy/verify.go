@@ -2,6 +2,7 @@ package tenancy
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -25,7 +26,7 @@ type verifier struct {
 var readable = map[string]bool{
 	"": true, "select": true, "with": true, "values": true, "table": true, "insert": true, "update": true, "delete": true,
 	"merge": true, "explain": true, "show": true, "savepoint": true, "release": true, "rollback": true, "listen": true,
-	"unlisten": true, "notify": true, "lock": true,
+	"unlisten": true, "notify": true, "lock": true, "set": true,
 }
 
 // ddl holds the statements that belong on the owner's handle.
@@ -35,14 +36,13 @@ var ddl = map[string]bool{
 }
 
 var opaqueCalls = map[string]bool{
-	"set_config": true, "ts_stat": true, "ts_rewrite": true, "connectby": true, "xpath_table": true,
+	"ts_stat": true, "ts_rewrite": true, "connectby": true, "xpath_table": true,
 	"pg_stat_get_activity": true, "pg_stat_get_backend_activity": true, "pg_prepared_statement": true, "pg_cursor": true,
 	"lo_get": true, "lo_export": true, "loread": true,
 }
 
-// isOpaqueCall reports whether a function runs SQL given as text, reads what
-// other sessions do or large objects, or changes the settings which row-level
-// security reads.
+// isOpaqueCall reports whether a function runs SQL given as text, or reads what
+// other sessions do or large objects.
 func isOpaqueCall(name string) bool {
 	return opaqueCalls[name] || strings.Contains(name, "_to_xml") || strings.HasPrefix(name, "dblink") || strings.HasPrefix(name, "crosstab")
 }
@@ -58,11 +58,14 @@ func (v verifier) verify(query string, args []any) error {
 	if err == nil && ddl[s.Verb] {
 		return &StatementError{Err: ErrMigrateHandle}
 	}
-	if v.scope.system != nil && v.scope.check() == nil {
-		return nil
+	if err == nil {
+		err = checkSettings(s)
 	}
 	if err != nil {
 		return &StatementError{Err: fmt.Errorf("%w: %w", ErrOpaqueSQL, err)}
+	}
+	if v.scope.system != nil && v.scope.check() == nil {
+		return nil
 	}
 	if v.isProven(s, args) {
 		return nil
@@ -110,25 +113,51 @@ func checkArgs(args []any) error {
 
 // known holds the first keywords of the statements that are refused for what they
 // are, for the error to name: any other first word may be a value.
-var known = names("do call copy prepare execute deallocate discard declare fetch move close begin start commit end abort checkpoint load security")
+var known = names("do call copy prepare execute deallocate declare fetch move close begin start commit end abort checkpoint load security")
 
 func checkVerb(s *sqllex.Statement) error {
-	switch {
-	case s.Verb == "set" || s.Verb == "reset":
-		return fmt.Errorf("%s outlives its statement: set it for the role or in the DSN, or: %w", strings.ToUpper(s.Verb), ErrOpaqueSQL)
-	case known[s.Verb]:
+	if known[s.Verb] {
 		return fmt.Errorf("%s: %w", strings.ToUpper(s.Verb), ErrOpaqueSQL)
 	}
 	if !readable[s.Verb] {
 		return ErrOpaqueSQL
 	}
-	for i, t := range s.Tokens {
-		called := i+1 < len(s.Tokens) && s.Tokens[i+1].IsSymbol('(') || i > 0 && s.Tokens[i-1].IsSymbol('.')
-		if called && t.IsName() && isOpaqueCall(t.Text) { // (x).f is f(x)
-			return ErrOpaqueSQL
-		}
+	if calls(s.Tokens, isOpaqueCall) {
+		return ErrOpaqueSQL
 	}
 	return nil
+}
+
+// calls reports whether the text calls such a function: f(x), or (x).f.
+func calls(tokens []sqllex.Token, such func(name string) bool) bool {
+	for i, t := range tokens {
+		called := i+1 < len(tokens) && tokens[i+1].IsSymbol('(') || i > 0 && tokens[i-1].IsSymbol('.')
+		if called && t.IsName() && such(t.Text) {
+			return true
+		}
+	}
+	return false
+}
+
+// forTransaction holds the settings that may be set until a transaction ends:
+// they say how long a statement may take, not what it means or may do.
+var forTransaction = names("statement_timeout lock_timeout idle_in_transaction_session_timeout transaction_timeout work_mem synchronous_commit timezone")
+
+var errSettings = errors.New("a setting would outlive its statement: SET LOCAL takes timeouts, any other give in the DSN or to the role")
+
+// checkSettings refuses, in system scope too, what changes a connection for the
+// statements of others that come after.
+func checkSettings(s *sqllex.Statement) error {
+	t := s.Tokens
+	switch {
+	case s.Verb == "reset" || s.Verb == "discard", calls(t, func(name string) bool { return name == "set_config" }):
+		return errSettings
+	case s.Verb != "set" || len(t) < 3 || t[1].Is("transaction") || t[1].Is("constraints"):
+		return nil
+	case t[1].Is("local") && t[2].Kind == sqllex.Word && forTransaction[t[2].Text]:
+		return nil
+	}
+	return errSettings
 }
 
 // checkNumbers refuses a text that numbers its parameters by hand and meets one
@@ -227,6 +256,9 @@ func keepsOut(tokens []sqllex.Token, ref sqllex.Ref, on int) bool {
 		return false
 	}
 	if i--; tokens[i].Is("outer") && i > 0 {
+		i--
+	}
+	if (tokens[i].Is("left") || tokens[i].Is("inner")) && i > 0 {
 		i--
 	}
 	return !tokens[i].Is("right") && !tokens[i].Is("full") && !tokens[i].Is("cross") && !tokens[i].Is("natural")

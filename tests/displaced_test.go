@@ -94,6 +94,33 @@ func TestDisplaced_PluginsThatWrapBefore(t *testing.T) {
 	}
 }
 
+// A third plugin that restores what it saw before tenancy was installed takes
+// tenancy's callback away, though audit's is there and has the same code.
+func TestDisplaced_EarlierCallbackRestored(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"row", "query", "raw"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := pgtest.New(t, schema)
+			use(t, db.App, audit.New(audit.Config{Rules: rules}))
+			processor := map[string]interface {
+				Get(name string) func(*gorm.DB)
+				Replace(name string, fn func(*gorm.DB)) error
+			}{"row": db.App.Callback().Row(), "query": db.App.Callback().Query(), "raw": db.App.Callback().Raw()}[name]
+			earlier := processor.Get("gorm:" + name)
+			use(t, db.App, tenancy.New(tenancy.Config{Rules: rules}))
+			b := newBundle(t, db, db.App)
+			must(t, b.as(b.hal).Raw("SELECT 1").Scan(new(int)).Error)
+			must(t, processor.Replace("gorm:"+name, earlier))
+			for verb, run := range verbs {
+				if err := run(b.as(b.hal)); !errors.Is(err, tenancy.ErrDisplaced) && verb != "sub_query" {
+					t.Errorf("%s: %v, want ErrDisplaced", verb, err)
+				}
+			}
+		})
+	}
+}
+
 // Callbacks of an app's own run for the app's statements, and for no others.
 func TestDisplaced_RunsNoCallbacksOfOthers(t *testing.T) {
 	t.Parallel()

@@ -157,6 +157,8 @@ func TestEscape_PredicateOfAnotherJoin(t *testing.T) {
 		"countries s RIGHT JOIN countries d NATURAL JOIN pages ON pages.tenant_id = ?",
 		"countries s RIGHT JOIN countries d JOIN pages ON true ON pages.tenant_id = ?",
 		"countries s RIGHT OUTER JOIN pages ON pages.tenant_id = ?",
+		"countries s RIGHT JOIN countries d NATURAL LEFT JOIN pages ON pages.tenant_id = ?",
+		"countries s FULL JOIN countries d NATURAL INNER JOIN pages ON pages.tenant_id = ?",
 	} {
 		if err := b.as(b.hal).Raw("SELECT pages.title FROM "+from, bound).Scan(&[]string{}).Error; !errors.Is(err, tenancy.ErrOpaqueSQL) {
 			t.Errorf("%s: %v, want ErrOpaqueSQL", from, err)

@@ -155,6 +155,31 @@ func TestSystemScope(t *testing.T) {
 	}
 }
 
+// What stays with a pooled connection is refused in system scope, too; what ends
+// with the transaction and only says how long it may take is let through.
+func TestSettings(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	for _, ctx := range []context.Context{b.hal, b.system} {
+		for _, text := range []string{
+			"SET standard_conforming_strings = off", "SET LOCAL standard_conforming_strings = off", "SET statement_timeout = 1000",
+			"SET SESSION statement_timeout = 1000", "SET LOCAL search_path = pg_catalog", "SET LOCAL ROLE pg_monitor", "RESET ALL", "DISCARD ALL",
+			"SELECT set_config('search_path', 'x', true)", "SELECT 1; SET standard_conforming_strings = off", "SELECT 1; CREATE TEMP TABLE x (y int)",
+		} {
+			if err := b.as(ctx).Exec(text).Error; !errors.Is(err, tenancy.ErrOpaqueSQL) {
+				t.Errorf("%s: %v, want ErrOpaqueSQL", text, err)
+			}
+		}
+		must(t, b.as(ctx).Transaction(func(tx *gorm.DB) error {
+			return errors.Join(
+				tx.Exec("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ").Error,
+				tx.Exec("SET LOCAL statement_timeout = '5s'").Error,
+				tx.Exec("SET LOCAL lock_timeout TO 1000").Error,
+				tx.Exec("SET CONSTRAINTS ALL IMMEDIATE").Error)
+		}))
+	}
+}
+
 func TestTenantsTable(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

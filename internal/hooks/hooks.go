@@ -116,18 +116,23 @@ func register[C callback[C], P processor[C]](p P, w *watch, k kind, set Set) err
 		return fmt.Errorf("a callback %q is there already: install this plugin once", guardName)
 	}
 	guard := func(db *gorm.DB) {
+		if w.asked(db, guardName, nil) {
+			return
+		}
 		if err := w.check(); err != nil {
-			stop(db, err)
+			stop(db, k, err)
 			return
 		}
 		set.Guard(db)
 	}
 	inner := settled(set.around(statement))
 	around := func(db *gorm.DB) {
+		if w.asked(db, own, statement) {
+			return
+		}
 		if err := w.check(); err != nil {
-			if !errors.Is(db.Error, ErrDisplaced) {
-				_ = db.AddError(err)
-			}
+			stop(db, k, err)
+			stmtpool.Close(db)
 			return // and the statement is left out
 		}
 		inner(db)
@@ -152,11 +157,16 @@ func register[C callback[C], P processor[C]](p P, w *watch, k kind, set Set) err
 	return err
 }
 
-// stop ends a statement, also for a callback that does not look at its error.
-func stop(db *gorm.DB, err error) {
-	if !errors.Is(db.Error, err) {
+// stop ends a statement, also for a callback that does not look at its error. For
+// GORM's Row, whose Scan would be a panic, there is a row with the error.
+func stop(db *gorm.DB, k kind, err error) {
+	if !errors.Is(db.Error, ErrDisplaced) {
 		_ = db.AddError(err)
 	}
 	pool := stmtpool.Open(db)
 	pool.Verify = append(pool.Verify, func(string, []any) error { return err })
+	rows, _ := db.Get("rows")
+	if k == row && rows != true {
+		db.Statement.Dest = stmtpool.RefusedRow(err)
+	}
 }

@@ -1,6 +1,7 @@
 package hooks
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"reflect"
@@ -11,6 +12,8 @@ import (
 )
 
 type kind uint8
+
+const row kind = 4
 
 func (k kind) String() string {
 	return [...]string{"create", "query", "update", "delete", "row", "raw"}[k]
@@ -26,6 +29,41 @@ type watch struct {
 	changed atomic.Bool
 	broken  atomic.Pointer[error]
 	mu      sync.Mutex
+}
+
+// roll is what our callbacks answer who are asked whether they are there: those
+// of two plugins, and of two processors, have the same code.
+type roll struct {
+	watch *watch
+	code  uintptr
+	names map[string]bool
+}
+
+type rollKey struct{}
+
+// asked reports whether the callback of that name is asked, not run. One that is
+// wrapped around another of ours passes the question on.
+func (w *watch) asked(db *gorm.DB, name string, wrapped func(*gorm.DB)) bool {
+	if db.Statement.DB != nil {
+		return false // a statement of GORM's
+	}
+	r, ok := db.Statement.Context.Value(rollKey{}).(*roll)
+	if !ok {
+		return false
+	}
+	if r.watch == w {
+		r.names[name] = true
+	} else if wrapped != nil && codeOf(wrapped) == r.code {
+		wrapped(db)
+	}
+	return true
+}
+
+// ask returns whether f is our callback of that name, or wrapped around it.
+func (w *watch) ask(f func(*gorm.DB), name string) bool {
+	r := &roll{watch: w, code: codeOf(f), names: map[string]bool{}}
+	f(&gorm.DB{Config: &gorm.Config{}, Statement: &gorm.Statement{Context: context.WithValue(context.Background(), rollKey{}, r)}})
+	return r.names[name]
 }
 
 // chain is one processor's callbacks, and what of them is ours.
@@ -47,11 +85,10 @@ func chainOf(k kind, processor any, get func(string) func(*gorm.DB), ours map[st
 }
 
 // displaced returns the name of a callback that is not ours any more, or not run,
-// empty if all are. It compares code: two plugins of ours that wrap the same
-// callback have the same, and so has a second handle's.
-func (c chain) displaced() string {
+// empty if all are. Only what has the code of ours is asked, for any other would run.
+func (w *watch) displaced(c chain) string {
 	for name, f := range c.ours {
-		if now := c.get(name); now == nil || codeOf(now) != codeOf(f) || !c.runs(codeOf(f)) {
+		if now := c.get(name); now == nil || codeOf(now) != codeOf(f) || !w.ask(now, name) || !c.runs(codeOf(f)) {
 			return name
 		}
 	}
@@ -87,7 +124,7 @@ func (w *watch) check() error {
 
 func (w *watch) look() error {
 	for _, c := range w.chains {
-		if name := c.displaced(); name != "" {
+		if name := w.displaced(c); name != "" {
 			return fmt.Errorf("%s: callback %q: %w", w.plugin, name, ErrDisplaced)
 		}
 	}

@@ -255,7 +255,7 @@ func (a *analyzer) table(i int) int {
 // reserved words that can name no table.
 var valueFunction = map[string]bool{
 	"current_date": true, "current_time": true, "current_timestamp": true, "localtime": true, "localtimestamp": true,
-	"current_catalog": true, "current_schema": true, "current_role": true, "current_user": true, "session_user": true, "user": true,
+	"current_catalog": true, "current_schema": true, "current_role": true, "current_user": true, "session_user": true, "system_user": true, "user": true,
 }
 
 func (a *analyzer) alias(i int, name string) (string, int) {

@@ -177,7 +177,7 @@ func (p *Pool) failed(err error) error {
 func (p *Pool) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
 	query, args, err := p.prepare(ctx, query, args, true)
 	if err != nil {
-		return refusedRow(err)
+		return RefusedRow(err)
 	}
 	p.stuck = true
 	row := p.ConnPool.QueryRowContext(ctx, query, args...)
@@ -185,9 +185,9 @@ func (p *Pool) QueryRowContext(ctx context.Context, query string, args ...any) *
 	return row
 }
 
-// refusedRow is a row whose Scan returns err: database/sql makes such a row
+// RefusedRow is a row whose Scan returns err: database/sql makes such a row
 // only where a connection could not be had.
-func refusedRow(err error) *sql.Row {
+func RefusedRow(err error) *sql.Row {
 	db := sql.OpenDB(refusal{err})
 	defer func() { _ = db.Close() }()
 	return db.QueryRowContext(context.Background(), "")

@@ -603,3 +603,12 @@ SELECT * FROM current_date AS today, current_user
 
 -- # ORDER BY USING
 SELECT name, code FROM countries ORDER BY name USING OPERATOR(pg_catalog.<), code
+
+-- # a timeout for the transaction
+SET LOCAL statement_timeout = '5s'
+
+-- # a mode for the transaction
+SET TRANSACTION READ ONLY
+
+-- # constraints
+SET CONSTRAINTS ALL DEFERRED

@@ -392,12 +392,6 @@ SET ROLE pg_monitor
 -- ! as: super
 SET SESSION AUTHORIZATION DEFAULT
 
--- # set constraints
-SET CONSTRAINTS ALL DEFERRED
-
--- # set the transaction
-SET TRANSACTION READ ONLY
-
 -- # reset
 RESET ALL
 
