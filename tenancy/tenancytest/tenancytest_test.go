@@ -75,6 +75,19 @@ type Pin struct {
 	Board    *Board
 }
 
+// Flag has a bool, and Memo a column that may be NULL, and nothing else to update.
+type Flag struct {
+	ID       int64
+	TenantID string
+	On       bool
+}
+
+type Memo struct {
+	ID       int64
+	TenantID string
+	Text     *string
+}
+
 type Board struct {
 	ID       int64
 	TenantID int64
@@ -88,7 +101,7 @@ type Asset struct {
 	State    string `gorm:"check:state IN ('new','old')"`
 }
 
-var all = []any{&Project{}, &Charter{}, &Comment{}, &Label{}, &Board{}, &Pin{}, &Task{}, &Asset{}}
+var all = []any{&Project{}, &Charter{}, &Comment{}, &Label{}, &Board{}, &Pin{}, &Task{}, &Asset{}, &Flag{}, &Memo{}}
 
 var schema = pgtest.Template{Name: "kit", Build: func(owner *gorm.DB) error {
 	return errors.Join(joinTable(owner), owner.AutoMigrate(append(all, &ProjectLabel{})...))

@@ -36,10 +36,46 @@ func (s *session) harmless(tx *gorm.DB) error {
 	}
 }
 
-// plainField returns a field that the scenarios may change: no key, not unique
-// and none that refers to another row. The rows have different values in it.
-func (s *session) plainField() *schema.Field {
+// change is what the scenarios write to a row of the victim: a value that it
+// does not have, in a field that is no key, not unique and refers to no other
+// row. A guess may be one that the database refuses.
+type change struct {
+	field *schema.Field
+	value any
+	guess bool
+}
+
+// change finds one, if the model has such a field: one in which the rows of the
+// two tenants differ, or else one for which a value can be made up.
+func (s *session) change() (c change, ok bool) {
+	taken := s.takenFields()
+	for _, f := range s.schema.Fields {
+		if own := s.valueOf(f, s.own); !taken[f] && !isLeft(f) && !reflect.DeepEqual(own, s.valueOf(f, s.other)) {
+			return change{field: f, value: own}, true
+		}
+	}
+	for _, f := range s.schema.Fields {
+		if taken[f] || f.DBName == "" || f.HasDefaultValue || f.AutoCreateTime+f.AutoUpdateTime > 0 {
+			continue
+		}
+		if other, isBool := s.valueOf(f, s.other).(bool); isBool {
+			return change{f, !other, true}, true
+		}
+		if value, made := s.filler.value(f); made && f.FieldType.Kind() == reflect.Pointer {
+			return change{f, value, true}, true
+		}
+	}
+	return change{}, false
+}
+
+// takenFields are those that a scenario must not write.
+func (s *session) takenFields() map[*schema.Field]bool {
 	taken := map[*schema.Field]bool{s.tenantField(s.schema): true}
+	for _, f := range s.schema.Fields {
+		if f.DBName == "" || f.PrimaryKey || f.Unique || !f.Updatable || !f.Creatable {
+			taken[f] = true
+		}
+	}
 	for _, rel := range s.schema.Relationships.BelongsTo {
 		for _, ref := range rel.References {
 			taken[ref.ForeignKey] = true
@@ -50,12 +86,7 @@ func (s *session) plainField() *schema.Field {
 			taken[option.Field] = taken[option.Field] || index.Class == "UNIQUE"
 		}
 	}
-	for _, f := range s.schema.Fields {
-		if !taken[f] && !isLeft(f) && !f.PrimaryKey && !f.Unique && f.Updatable && !reflect.DeepEqual(s.valueOf(f, s.own), s.valueOf(f, s.other)) {
-			return f
-		}
-	}
-	return nil
+	return taken
 }
 
 func (s *session) valueOf(f *schema.Field, row reflect.Value) any {
@@ -66,16 +97,14 @@ func (s *session) valueOf(f *schema.Field, row reflect.Value) any {
 // copyOfOther returns the victim's row with one value changed, under its tenant or none.
 func (s *session) copyOfOther(tenant bool) any {
 	row, ctx := s.clone(s.other), s.base.Statement.Context
-	if f := s.plainField(); f != nil {
-		f.ReflectValueOf(ctx, row.Elem()).Set(f.ReflectValueOf(ctx, s.own.Elem()))
+	if c, ok := s.change(); ok {
+		_ = c.field.Set(ctx, row.Elem(), c.value) // of the field's own type, or made for it
 	}
 	if !tenant {
 		s.tenantField(s.schema).ReflectValueOf(ctx, row.Elem()).SetZero()
 	}
 	return row.Interface()
 }
-
-const noPlainField = "the model has no column that can be updated without breaking a key: updates were not tested"
 
 // clone copies a row column by column: parts of it may be pointers.
 func (s *session) clone(row reflect.Value) reflect.Value {
@@ -89,28 +118,33 @@ func (s *session) clone(row reflect.Value) reflect.Value {
 }
 
 func (s *session) updateByKey() error {
-	f := s.plainField()
-	if f == nil {
-		s.note = noPlainField
-		return nil
-	}
-	return s.changes(s.me().Model(s.new()).Where(s.key(s.other)).Update(f.DBName, s.valueOf(f, s.own)), 0)
+	return s.updates(func(c change) (*gorm.DB, int64) {
+		return s.me().Model(s.new()).Where(s.key(s.other)).Update(c.field.DBName, c.value), 0
+	})
 }
 
 func (s *session) updateAll() error {
-	f := s.plainField()
-	if f == nil {
-		s.note = noPlainField
-		return nil
-	}
 	n, err := s.ownCount()
 	if err != nil {
 		return couldNotRun(err)
 	}
-	db := s.me().Unscoped().Session(&gorm.Session{AllowGlobalUpdate: true})
-	tx := db.Model(s.new()).Update(f.DBName, s.valueOf(f, s.own))
-	if tx.Error != nil && len(s.schema.PrimaryFields) == 0 {
-		s.note = "the model has no primary key, and updates of it fail: " + tx.Error.Error()
+	return s.updates(func(c change) (*gorm.DB, int64) {
+		db := s.me().Unscoped().Session(&gorm.Session{AllowGlobalUpdate: true})
+		return db.Model(s.new()).Update(c.field.DBName, c.value), n
+	})
+}
+
+// updates runs an update that has to change n rows. It says in a note where
+// there is none that could be run.
+func (s *session) updates(run func(c change) (tx *gorm.DB, n int64)) error {
+	c, ok := s.change()
+	if !ok {
+		s.note = "the model has no column that can be updated without breaking a key: updates were not tested"
+		return nil
+	}
+	tx, n := run(c)
+	if tx.Error != nil && (c.guess || len(s.schema.PrimaryFields) == 0) {
+		s.note = "updates were not tested: " + tx.Error.Error()
 		return nil
 	}
 	return s.changes(tx, n)
