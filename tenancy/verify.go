@@ -2,7 +2,6 @@ package tenancy
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -58,14 +57,11 @@ func (v verifier) verify(query string, args []any) error {
 	if err == nil && ddl[s.Verb] {
 		return &StatementError{Err: ErrMigrateHandle}
 	}
-	if err == nil {
-		err = checkSettings(s)
-	}
 	if err != nil {
 		return &StatementError{Err: fmt.Errorf("%w: %w", ErrOpaqueSQL, err)}
 	}
 	if v.scope.system != nil && v.scope.check() == nil {
-		return nil
+		return checkSettings(s)
 	}
 	if v.isProven(s, args) {
 		return nil
@@ -79,8 +75,8 @@ func (v verifier) verify(query string, args []any) error {
 }
 
 func (v verifier) check(s *sqllex.Statement, args []any) error {
-	if err := cmp.Or(checkVerb(s), checkNumbers(s, args)); err != nil {
-		return &StatementError{Err: err}
+	if err := cmp.Or(checkSettings(s), checkVerb(s), checkNumbers(s, args)); err != nil {
+		return err
 	}
 	used := map[int]bool{}
 	for i, ref := range s.Refs {
@@ -117,13 +113,10 @@ var known = names("do call copy prepare execute deallocate declare fetch move cl
 
 func checkVerb(s *sqllex.Statement) error {
 	if known[s.Verb] {
-		return fmt.Errorf("%s: %w", strings.ToUpper(s.Verb), ErrOpaqueSQL)
+		return &StatementError{Err: fmt.Errorf("%s: %w", strings.ToUpper(s.Verb), ErrOpaqueSQL)}
 	}
-	if !readable[s.Verb] {
-		return ErrOpaqueSQL
-	}
-	if calls(s.Tokens, isOpaqueCall) {
-		return ErrOpaqueSQL
+	if !readable[s.Verb] || calls(s.Tokens, isOpaqueCall) {
+		return &StatementError{Err: ErrOpaqueSQL}
 	}
 	return nil
 }
@@ -143,7 +136,7 @@ func calls(tokens []sqllex.Token, such func(name string) bool) bool {
 // they say how long a statement may take, not what it means or may do.
 var forTransaction = names("statement_timeout lock_timeout idle_in_transaction_session_timeout transaction_timeout work_mem synchronous_commit timezone")
 
-var errSettings = errors.New("a setting would outlive its statement: SET LOCAL takes timeouts, any other give in the DSN or to the role")
+var errSettings = &StatementError{Err: fmt.Errorf("a setting would outlive its statement: SET LOCAL takes timeouts, any other give in the DSN or to the role: %w", ErrOpaqueSQL)}
 
 // checkSettings refuses, in system scope too, what changes a connection for the
 // statements of others that come after.
@@ -173,7 +166,7 @@ func checkNumbers(s *sqllex.Statement, args []any) error {
 			continue
 		}
 		if _, ours := args[i].(bound); ours && met[i] {
-			return fmt.Errorf("a parameter is numbered by hand: write ? for it: %w", ErrOpaqueSQL)
+			return &StatementError{Err: fmt.Errorf("a parameter is numbered by hand: write ? for it: %w", ErrOpaqueSQL)}
 		}
 		met[i] = true
 	}
@@ -316,7 +309,7 @@ var conditionEnds = map[string]bool{
 // firstOf returns the index of the first of the predicates of ours that the one
 // at i follows.
 func firstOf(tokens []sqllex.Token, i int, args []any) int {
-	for i >= 6 && tokens[i-1].Is("and") && isPredicateStart(tokens, i-6, args) {
+	for i > 6 && tokens[i-1].Is("and") && isPredicateStart(tokens, i-6, args) {
 		i -= 6
 	}
 	return i

@@ -233,8 +233,15 @@ func (panicking) Value() (driver.Value, error) { panic("boom") }
 func TestPanic_EndsTransaction(t *testing.T) {
 	t.Parallel()
 	b := withTables(t, false, []any{&TBoom{}}, nil, "CREATE TABLE t_booms (id bigserial PRIMARY KEY, tenant_id text, note text)")
+	boom := func(db *gorm.DB) {
+		if row, ok := db.Statement.Dest.(*TBoom); ok && row.Note == "callback" {
+			panic("boom")
+		}
+	}
+	must(t, b.app.Callback().Create().Before("gorm:create").Register("app:before", boom))
+	must(t, b.app.Callback().Update().After("gorm:update").Before("gorm:after_update").Register("app:after", boom))
 	var rows []TBoom
-	for range 4 { // one for each, for what stays open keeps its lock
+	for range 5 { // one for each, for what stays open keeps its lock
 		rows = append(rows, TBoom{Note: "n"})
 	}
 	must(t, b.as(b.hal).Create(&rows).Error)
@@ -245,6 +252,8 @@ func TestPanic_EndsTransaction(t *testing.T) {
 		"after update":  func(hal *gorm.DB) { hal.Model(&TBoom{ID: rows[0].ID, when: "after"}).Update("note", "x") },
 		"before delete": func(hal *gorm.DB) { hal.Delete(&TBoom{ID: rows[1].ID, when: "before"}) },
 		"after delete":  func(hal *gorm.DB) { hal.Delete(&TBoom{ID: rows[2].ID, when: "after"}) },
+		"callback":      func(hal *gorm.DB) { hal.Create(&TBoom{Note: "callback"}) },
+		"own callback":  func(hal *gorm.DB) { hal.Save(&TBoom{ID: rows[4].ID, Note: "callback"}) },
 		"value":         func(hal *gorm.DB) { hal.Model(&TBoom{ID: rows[3].ID}).Update("note", panicking{}) },
 	} {
 		func() {
@@ -351,7 +360,7 @@ func TestCompositeAssociation(t *testing.T) {
 
 // lookedUp is a value that a statement of its own finds while the statement
 // around it is built, as GORM's GormValuerInterface offers.
-type lookedUp struct{ write bool }
+type lookedUp struct{ write bool } //nolint:recvcheck // to scan it needs a pointer, to be a value none
 
 // GormDataType implements schema.GormDataTypeInterface.
 func (lookedUp) GormDataType() string { return "text" }

@@ -11,7 +11,6 @@ import (
 	"fmt"
 
 	"gorm.io/gorm"
-	"gorm.io/gorm/callbacks"
 
 	"github.com/courtroll/courtroll/internal/stmtpool"
 )
@@ -45,22 +44,6 @@ func (s Set) around(statement func(*gorm.DB)) func(*gorm.DB) {
 }
 
 var errPanic = errors.New("a callback panicked")
-
-// settled returns a callback that ends GORM's default transaction where it
-// panics, as GORM does not: it would stay open, with its locks.
-func settled(callback func(*gorm.DB)) func(*gorm.DB) {
-	return func(db *gorm.DB) {
-		returned := false
-		defer func() {
-			if !returned {
-				_ = db.AddError(errPanic)
-				callbacks.CommitOrRollbackTransaction(db)
-			}
-		}()
-		callback(db)
-		returned = true
-	}
-}
 
 // Plugin holds a plugin's callbacks on all processors.
 type Plugin struct {
@@ -100,18 +83,14 @@ func registerAll[C callback[C], P processor[C]](p Plugin, w *watch, processors .
 	return nil
 }
 
-// mayPanic are GORM's callbacks in its default transaction that run an app's code.
-var mayPanic = []string{
-	"gorm:setup_reflect_value", "gorm:before_create", "gorm:before_update", "gorm:before_delete", "gorm:delete_before_associations",
-	"gorm:save_before_associations", "gorm:save_after_associations", "gorm:after_create", "gorm:after_update", "gorm:after_delete",
-}
-
 func register[C callback[C], P processor[C]](p P, w *watch, k kind, set Set) error {
 	guardName, own := fmt.Sprintf("%s:guard_%s", w.plugin, k), "gorm:"+k.String()
 	statement := p.Get(own)
 	switch {
 	case statement == nil:
 		return fmt.Errorf("GORM's callback %q is missing: install this plugin before the one that removed it", own)
+	case !canSettle(p):
+		return errUnsupported
 	case p.Get(guardName) != nil:
 		return fmt.Errorf("a callback %q is there already: install this plugin once", guardName)
 	}
@@ -138,19 +117,18 @@ func register[C callback[C], P processor[C]](p P, w *watch, k kind, set Set) err
 		inner(db)
 	}
 	// GORM calls the match when it puts a chain together, before it has the result.
-	changes := func(*gorm.DB) bool { w.changed.Store(true); return true }
+	changes := func(*gorm.DB) bool {
+		w.changed.Store(true)
+		if k.inTransaction() {
+			settleAll(p, codeOf(guard), codeOf(around))
+		}
+		return true
+	}
 	if err := p.Match(changes).Before("*").Register(guardName, guard); err != nil {
 		return err
 	}
 	if err := p.Replace(own, around); err != nil {
 		return err
-	}
-	for _, name := range mayPanic {
-		if callback := p.Get(name); callback != nil {
-			if err := p.Replace(name, settled(callback)); err != nil {
-				return err
-			}
-		}
 	}
 	c, err := chainOf(k, p, p.Get, map[string]func(*gorm.DB){guardName: guard, own: around})
 	w.chains = append(w.chains, c)

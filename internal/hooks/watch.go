@@ -19,6 +19,13 @@ func (k kind) String() string {
 	return [...]string{"create", "query", "update", "delete", "row", "raw"}[k]
 }
 
+// inTransaction reports whether GORM runs the callbacks in a transaction of its own.
+func (k kind) inTransaction() bool {
+	return k.String() == "create" || k.String() == "update" || k.String() == "delete"
+}
+
+var errUnsupported = errors.New("GORM's callbacks are not as expected: this version of GORM is not supported")
+
 // watch finds out whether a plugin's callbacks still run on all processors. GORM
 // empties the chain of a processor whose callbacks' anchors contradict each
 // other; its statements then do nothing and say nothing, so another processor's
@@ -79,7 +86,7 @@ type chain struct {
 func chainOf(k kind, processor any, get func(string) func(*gorm.DB), ours map[string]func(*gorm.DB)) (chain, error) {
 	fns := reflect.ValueOf(processor).Elem().FieldByName("fns")
 	if !fns.IsValid() || fns.Kind() != reflect.Slice {
-		return chain{}, errors.New("its functions cannot be read: this version of GORM is not supported")
+		return chain{}, errUnsupported
 	}
 	return chain{k, get, fns, ours}, nil
 }
