@@ -339,7 +339,7 @@ func guardError(err error) error {
 	}
 	switch text := err.Error(); {
 	case strings.Contains(text, duplicatedSetting):
-		return fmt.Errorf("the key is taken by a row that this statement may not change: choose another: %w", gorm.ErrDuplicatedKey)
+		return fmt.Errorf("the key is taken: choose another: %w", gorm.ErrDuplicatedKey)
 	case strings.Contains(text, immutableSetting):
 		return ErrTenantImmutable
 	}

@@ -21,7 +21,7 @@ var wantSample = []string{
 	`History of "Wikipedia:Vandalismusmeldung": 33 entries, newest first`,
 	"│ (anonymous) │ 87.155.253.182 │ update │", "revisions 32 → 33", "│ create │",
 	"What en.wikipedia gets of the page",
-	"record not found", "duplicated key not allowed", "the tenant of a row cannot change",
+	"record not found", "the key is taken", "the tenant of a row cannot change",
 	`tenancy: table "pages": no tenant: `,
 	"✓ the page's row is the same, byte for byte",
 	"✓ tenants: 51 in SQL, 51 computed from the file",
