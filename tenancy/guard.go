@@ -120,7 +120,7 @@ func (p *Plugin) admit(table plan.Table, s scope) error {
 }
 
 func (p *Plugin) unknown() error {
-	return fmt.Errorf("no model of it with a column %q is known: %w", p.registry.Column(), ErrUnclassified)
+	return fmt.Errorf("no model of it with a column %q (Config.TenantColumn) is known: %w", p.registry.Column(), ErrUnclassified)
 }
 
 // mainTable returns the name and the alias of the statement's own table.

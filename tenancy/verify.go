@@ -136,7 +136,7 @@ func calls(tokens []sqllex.Token, such func(name string) bool) bool {
 // they say how long a statement may take, not what it means or may do.
 var forTransaction = names("statement_timeout lock_timeout idle_in_transaction_session_timeout transaction_timeout work_mem synchronous_commit timezone")
 
-var errSettings = &StatementError{Err: fmt.Errorf("a setting would outlive its statement: SET LOCAL takes timeouts, any other give in the DSN or to the role: %w", ErrOpaqueSQL)}
+var errSettings = &StatementError{Err: fmt.Errorf("a setting would outlive its statement, in system scope too: SET LOCAL takes timeouts, any other give in the DSN or to the role: %w", ErrOpaqueSQL)}
 
 // checkSettings refuses, in system scope too, what changes a connection for the
 // statements of others that come after.
