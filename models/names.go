@@ -8,3 +8,18 @@ const (
 
 // DefaultTenantColumn is the column that makes a table tenant-owned unless an app names another.
 const DefaultTenantColumn = "tenant_id"
+
+// Settings of a transaction, by which the database knows whose its statements
+// are: row-level security reads the first, triggers may read the others.
+const (
+	TenantSetting  = "courtroll.tenant_id"
+	ActorSetting   = "courtroll.actor_id"
+	RequestSetting = "courtroll.request_id"
+)
+
+// Functions that package migrate makes, which do with the owner's rights what a login
+// without a tenant may not: look a tenant up, and record an event of nobody's.
+const (
+	ResolveFunction = "courtroll_resolve_tenant"
+	RecordFunction  = "courtroll_record_event"
+)
