@@ -1,0 +1,110 @@
+// Package pgpipe is pgx's driver for database/sql with one thing added: a
+// statement carries the settings by which row-level security knows whose it is.
+//
+// They travel in front of the statement, in the same write and before the same
+// Sync, as transaction-local settings: they cost no round trip, hold for the
+// statement's own transaction alone, and leave nothing on a connection that goes
+// back to a pool or through PgBouncer. All else is pgx's own: this package sees
+// the frontend's messages on their way out, puts its own before them, and takes
+// the answers to its own out of the server's.
+package pgpipe
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
+)
+
+// Binding is what a statement is bound to. The zero value binds nothing, and
+// sends nothing.
+type Binding struct {
+	Tenant string
+	// System is a scope across tenants: no tenant is bound.
+	System bool
+	// Actor and Request are for triggers. They are bound with a tenant or a system
+	// scope, never alone.
+	Actor, Request string
+}
+
+func (b Binding) isZero() bool { return b.Tenant == "" && !b.System }
+
+// BindFunc says what the statements of a context are bound to. Its error is
+// that of the statement, which is not sent.
+type BindFunc func(ctx context.Context) (Binding, error)
+
+var (
+	// ErrTransactionTenant is a statement whose context is of another tenant, or
+	// of system scope, than the transaction that it is in.
+	ErrTransactionTenant = errors.New("the transaction belongs to another tenant or scope: begin a transaction of its own for each")
+
+	// ErrExecMode is a mode of pgx's in which nothing can be bound.
+	ErrExecMode = errors.New("the query exec mode is not supported: use cache_statement (the default), or cache_describe or exec behind a pooler")
+
+	errLost = errors.New("the transaction could not be begun")
+)
+
+// Open returns a pool of connections that bind their statements. The config is
+// one of [pgx.ParseConfig]; the options are those of pgx's own driver.
+func Open(config *pgx.ConnConfig, bind BindFunc, options ...stdlib.OptionOpenDB) (*sql.DB, error) {
+	config = config.Copy()
+	named := false
+	switch config.DefaultQueryExecMode {
+	case pgx.QueryExecModeCacheStatement:
+		named = true
+	case pgx.QueryExecModeCacheDescribe, pgx.QueryExecModeExec:
+	default:
+		return nil, fmt.Errorf("%s: %w", config.DefaultQueryExecMode, ErrExecMode)
+	}
+	theirs := config.AfterNetConnect
+	config.AfterNetConnect = func(ctx context.Context, c *pgconn.Config, conn net.Conn) (net.Conn, error) {
+		if theirs != nil {
+			var err error
+			if conn, err = theirs(ctx, c, conn); err != nil {
+				return conn, err
+			}
+		}
+		return &link{Conn: conn, named: named}, nil
+	}
+	return sql.OpenDB(&connector{Connector: stdlib.GetConnector(*config, options...), bind: bind}), nil
+}
+
+// Binds reports whether the pool is one of [Open].
+func Binds(pool *sql.DB) bool {
+	_, ok := pool.Driver().(boundDriver)
+	return ok
+}
+
+type connector struct {
+	driver.Connector
+	bind BindFunc
+}
+
+// boundDriver tells the pools of this package from pgx's.
+type boundDriver struct{ driver.Driver }
+
+// Driver implements [driver.Connector].
+func (c *connector) Driver() driver.Driver { return boundDriver{c.Connector.Driver()} }
+
+// Connect implements [driver.Connector].
+func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
+	inner, err := c.Connector.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	conn, ok := inner.(*stdlib.Conn)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("pgpipe: %T is not pgx's connection", inner), inner.Close())
+	}
+	wire, ok := conn.Conn().PgConn().Conn().(*link)
+	if !ok {
+		return nil, errors.Join(errors.New("pgpipe: an option replaced the connection's config"), inner.Close())
+	}
+	return &Conn{inner: conn, link: wire, bind: c.bind}, nil
+}
