@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/netip"
 	"strings"
+
+	"github.com/courtroll/courtroll/internal/identity"
 )
 
 // ActorKind is the kind of an [Actor].
@@ -37,7 +39,7 @@ type actorKey struct{}
 // WithActor returns a context whose changes are those of actor. It replaces an
 // actor that ctx carries.
 func WithActor(ctx context.Context, actor Actor) context.Context {
-	return context.WithValue(ctx, actorKey{}, actor)
+	return context.WithValue(identity.With(ctx, actor.ID, actor.RequestID), actorKey{}, actor)
 }
 
 // ActorFromContext returns the actor of ctx, false if it carries none.

@@ -10,16 +10,50 @@ import (
 )
 
 func (p *Plugin) registerCallbacks(db *gorm.DB) error {
-	set := func(guard func(*gorm.DB)) hooks.Set { return hooks.Set{Guard: guard, Open: p.open, Close: p.close} }
+	set := func(guard func(*gorm.DB)) hooks.Set { return hooks.Set{Guard: p.routed(guard), Open: p.openBound, Close: p.close} }
 	return hooks.Plugin{
 		Name:   "tenancy",
 		Create: set(p.guardCreate),
 		Query:  set(p.guardQuery),
 		Update: set(p.guardUpdate),
 		Delete: set(p.guardChange),
-		Row:    set(p.guardRow),
+		Row:    hooks.Set{Guard: p.guardRow, Open: p.openRow, Close: p.close},
 		Raw:    set(func(*gorm.DB) {}), // the text is there: the verifier decides
 	}.Register(db)
+}
+
+// routed refuses a statement that would run with another login, or in a
+// transaction of another tenant.
+func (p *Plugin) routed(guard func(*gorm.DB)) func(*gorm.DB) {
+	return func(db *gorm.DB) {
+		if db.Error == nil {
+			if err := p.route(db.Statement); err != nil {
+				_ = db.AddError(refuse(db.Statement.Table, err))
+			}
+		}
+		guard(db)
+	}
+}
+
+// openBound opens a transaction for a statement that can be bound in one alone.
+func (p *Plugin) openBound(db *gorm.DB) {
+	p.open(db)
+	pool := stmtpool.Of(db.Statement)
+	if pool == nil || p.router == nil || !p.router.unbound(db.Statement.Context) {
+		return
+	}
+	if err := pool.Begin(db.Statement.Context); err != nil {
+		_ = db.AddError(err)
+	}
+}
+
+// openRow is for rows that outlive the callbacks: an error is theirs.
+func (p *Plugin) openRow(db *gorm.DB) {
+	err := p.route(db.Statement)
+	p.open(db)
+	if pool := stmtpool.Of(db.Statement); pool != nil && err != nil {
+		pool.Verify = slices.Insert(pool.Verify, 0, func(string, []any) error { return refuse(db.Statement.Table, err) })
+	}
 }
 
 // open puts the check of the final text between the statement and its connection.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/courtroll/courtroll/internal/hooks"
+	"github.com/courtroll/courtroll/internal/pgpipe"
 	"github.com/courtroll/courtroll/internal/plan"
 )
 
@@ -51,6 +52,32 @@ var (
 	// ErrTenantColumn is a tenant column that the table's model or Config.Shared
 	// contradicts. It is one of [Verify]'s.
 	ErrTenantColumn = errors.New("the database contradicts the model: a tenant-owned table needs a tenant column of the type of the model's field, and a shared one has none")
+
+	// ErrTransactionTenant is a statement in a transaction of another tenant or
+	// scope. It is not sent. The way out is a transaction for each.
+	ErrTransactionTenant = pgpipe.ErrTransactionTenant
+
+	// ErrNeedsTransaction is, with Config.RowLevelSecurity and a dialector other
+	// than that of [Postgres], a Row, Rows or Scan outside of a transaction: such a
+	// connection can be bound in a transaction alone, which would have to end before
+	// the rows are read. Other statements get a transaction of their own, at three
+	// more round trips. The way out is Find or Take, a transaction, or [Postgres].
+	ErrNeedsTransaction = errors.New("rows are read outside of a transaction on a connection that row-level security cannot be bound on: use Find or Take, a transaction, or tenancy.Postgres")
+
+	// ErrSystemLogin is a statement of system scope, where row-level security
+	// hides all tenants' rows from the login that it would run with.
+	ErrSystemLogin = errors.New("row-level security hides all tenants from this login: give Config.System a handle of migrate's SystemRole, and begin the transaction in system scope")
+
+	// ErrUnconfinedRole is a login that row-level security does not bind.
+	ErrUnconfinedRole = errors.New("the login is a superuser, has BYPASSRLS or owns tenant-owned tables, so that row-level security does not bind it: log in as migrate's AppRole")
+
+	// ErrUnprotected is a table that row-level security was expected to confine and
+	// does not. It is one of [Verify]'s.
+	ErrUnprotected = errors.New("row-level security does not confine this login on the table: run migrate.Protect with its model")
+
+	// ErrUnknownTenant is a tenant that [Resolve] does not find, or that is inactive:
+	// which of the two is not told.
+	ErrUnknownTenant = errors.New("no such tenant")
 
 	// ErrNotInstalled is a handle without the plugin, where it is needed.
 	ErrNotInstalled = errors.New("tenancy: the plugin is not installed on this handle: call db.Use(tenancy.New(...))")

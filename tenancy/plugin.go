@@ -3,9 +3,11 @@ package tenancy
 import (
 	"errors"
 	"fmt"
+	"sync"
 
 	"gorm.io/gorm"
 
+	"github.com/courtroll/courtroll/internal/pgpipe"
 	"github.com/courtroll/courtroll/internal/plan"
 	"github.com/courtroll/courtroll/internal/sqllex"
 )
@@ -19,6 +21,8 @@ type Plugin struct {
 	config   Config
 	registry *plan.Registry
 	texts    sqllex.Cache
+	router   *router  // nil where all statements go to one pool that binds them
+	proven   sync.Map // names of tables that row-level security confines
 }
 
 // New returns the plugin, for [gorm.DB.Use]. It checks nothing: every error of
@@ -28,7 +32,8 @@ func New(config Config) *Plugin { return &Plugin{config: config} }
 // Name implements [gorm.Plugin].
 func (p *Plugin) Name() string { return PluginName }
 
-// Initialize implements [gorm.Plugin]. It does not touch the database.
+// Initialize implements [gorm.Plugin]. It touches the database only where the
+// config speaks of row-level security or roles, to look at the login.
 func (p *Plugin) Initialize(db *gorm.DB) error {
 	if p.registry != nil {
 		return errors.New("tenancy: the plugin is in use: make one with New for each *gorm.DB")
@@ -41,10 +46,35 @@ func (p *Plugin) Initialize(db *gorm.DB) error {
 		return err
 	}
 	p.registry = registry
+	if err := p.connect(db); err != nil {
+		return err
+	}
 	if err := p.registerCallbacks(db); err != nil {
 		return fmt.Errorf("tenancy: %w", err)
 	}
 	p.registerBuilders(db)
+	return nil
+}
+
+// connect looks at the login and puts the router where one is needed.
+func (p *Plugin) connect(db *gorm.DB) error {
+	if p.config.RowLevelSecurity || p.config.RequireConfinedRole {
+		if err := p.checkLogin(db); err != nil {
+			return err
+		}
+	}
+	r := &router{app: db.ConnPool}
+	pool, err := db.DB()
+	r.binds = p.config.RowLevelSecurity && (err != nil || !pgpipe.Binds(pool))
+	if system := p.config.System; system != nil {
+		if _, confined := system.Plugins[PluginName]; confined || system.ConnPool == db.ConnPool {
+			return errors.New("tenancy: Config.System is a handle of its own, without plugins")
+		}
+		r.system = system.ConnPool
+	}
+	if r.binds || r.system != nil {
+		p.router, db.ConnPool, db.Statement.ConnPool = r, r, r
+	}
 	return nil
 }
 

@@ -2,6 +2,7 @@ package tenancy
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -68,6 +69,9 @@ func (v verifier) verify(query string, args []any) error {
 	}
 	v.proof = &proof{generation: v.plugin.registry.Generation(), args: len(args)}
 	err = v.check(s, args)
+	if errors.Is(err, ErrOpaqueSQL) && v.isConfined(s, query) {
+		err = nil
+	}
 	if err == nil {
 		s.Conclusion.Store(v.proof)
 	}

@@ -29,7 +29,13 @@ func (v verifier) checkInsert(s *sqllex.Statement, ref sqllex.Ref, args []any, u
 	for more := true; more; {
 		var row [][]sqllex.Token
 		row, i = items(s.Tokens, i+1)
-		if len(row) != len(columns) || len(row[at]) != 1 || !v.isOwn(table, args, row[at][0]) {
+		if len(row) != len(columns) || len(row[at]) != 1 {
+			return ErrOpaqueSQL
+		}
+		if _, ours := argument(args, row[at][0]).(bound); !ours {
+			return ErrOpaqueSQL
+		}
+		if !v.isOwn(table, args, row[at][0]) {
 			return ErrCrossTenant
 		}
 		more = i < len(s.Tokens) && s.Tokens[i].IsSymbol(',')

@@ -109,7 +109,7 @@ func (c *Conn) arm(ctx context.Context, args []driver.NamedValue, simple bool) e
 		return err
 	}
 	if c.tx != nil {
-		if binding, err = c.tx.join(binding); err != nil {
+		if binding, err = c.tx.join(ctx, binding); err != nil {
 			return err
 		}
 		if simple || hasMode(args, pgx.QueryExecModeSimpleProtocol) {
@@ -224,13 +224,13 @@ type tx struct {
 // join returns what a statement in the transaction is bound to. One whose
 // context names no tenant is the transaction's; the first that names one gives
 // it to a transaction that has none.
-func (t *tx) join(b Binding) (Binding, error) {
+func (t *tx) join(ctx context.Context, b Binding) (Binding, error) {
 	switch {
 	case t.lost:
 		return b, errLost
 	case b.isZero():
 		return t.binding, nil
-	case t.binding.isZero():
+	case t.binding.isZero() || MaySwitch(ctx):
 		t.binding = b
 	case b.Tenant != t.binding.Tenant || b.System != t.binding.System:
 		return b, ErrTransactionTenant

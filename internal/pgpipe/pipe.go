@@ -81,6 +81,17 @@ func Binds(pool *sql.DB) bool {
 	return ok
 }
 
+type switching struct{}
+
+// Switching returns a context that may change the tenant of a transaction: for
+// the kit that tests isolation in a transaction which it rolls back.
+func Switching(ctx context.Context) context.Context {
+	return context.WithValue(ctx, switching{}, true)
+}
+
+// MaySwitch reports whether the context is one of [Switching].
+func MaySwitch(ctx context.Context) bool { return ctx.Value(switching{}) != nil }
+
 type connector struct {
 	driver.Connector
 	bind BindFunc

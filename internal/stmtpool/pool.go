@@ -76,7 +76,7 @@ func (p *Pool) Begin(ctx context.Context) error {
 	if p.InTransaction() {
 		return nil
 	}
-	tx, err := begin(ctx, p.ConnPool)
+	tx, err := Begin(ctx, p.ConnPool, nil)
 	if err != nil {
 		return err
 	}
@@ -88,12 +88,13 @@ func (p *Pool) Begin(ctx context.Context) error {
 	return nil
 }
 
-func begin(ctx context.Context, pool gorm.ConnPool) (gorm.ConnPool, error) {
+// Begin begins a transaction on a pool of any kind that GORM knows.
+func Begin(ctx context.Context, pool gorm.ConnPool, options *sql.TxOptions) (gorm.ConnPool, error) {
 	switch pool := pool.(type) {
 	case gorm.ConnPoolBeginner:
-		return pool.BeginTx(ctx, nil)
+		return pool.BeginTx(ctx, options)
 	case gorm.TxBeginner:
-		return pool.BeginTx(ctx, nil)
+		return pool.BeginTx(ctx, options)
 	}
 	return nil, gorm.ErrInvalidTransaction
 }

@@ -16,6 +16,7 @@ import (
 	"gorm.io/gorm/logger"
 	"gorm.io/gorm/schema"
 
+	"github.com/courtroll/courtroll/internal/pgpipe"
 	"github.com/courtroll/courtroll/internal/plan"
 	"github.com/courtroll/courtroll/tenancy"
 )
@@ -121,7 +122,7 @@ func (s *session) as(tenant string) *gorm.DB {
 }
 
 func (s *session) in(ctx context.Context) *gorm.DB {
-	return s.tx.Session(&gorm.Session{NewDB: true, Context: ctx})
+	return s.tx.Session(&gorm.Session{NewDB: true, Context: pgpipe.Switching(ctx)})
 }
 
 func (s *session) me() *gorm.DB { return s.as(s.intruder) }

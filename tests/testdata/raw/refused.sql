@@ -222,7 +222,6 @@ WITH d AS (DELETE FROM revisions RETURNING *) SELECT count(*) FROM d
 WITH d AS (DELETE FROM revisions) SELECT 1
 
 -- # insert
--- ! error: ErrCrossTenant
 INSERT INTO authors (id, tenant_id, email) VALUES (99, 'hal', 'x')
 
 -- # insert without columns

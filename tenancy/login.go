@@ -1,0 +1,32 @@
+package tenancy
+
+import (
+	"fmt"
+
+	"gorm.io/gorm"
+)
+
+// checkLogin finds out whether row-level security binds the login. The owner of
+// a table can always take it off.
+func (p *Plugin) checkLogin(db *gorm.DB) error {
+	unconfined, err := p.isUnconfined(db)
+	switch {
+	case err != nil:
+		return fmt.Errorf("tenancy: reading the login's role: %w", err)
+	case unconfined && p.config.RequireConfinedRole:
+		return &StatementError{Err: ErrUnconfinedRole}
+	case unconfined:
+		db.Logger.Warn(db.Statement.Context, "tenancy: %v", ErrUnconfinedRole)
+	}
+	return nil
+}
+
+func (p *Plugin) isUnconfined(db *gorm.DB) (bool, error) {
+	var unconfined bool
+	row := db.Statement.ConnPool.QueryRowContext(db.Statement.Context, `SELECT r.rolsuper OR r.rolbypassrls OR EXISTS (
+			SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attname = $1
+			WHERE c.relkind IN ('r', 'p') AND NOT a.attisdropped AND pg_catalog.pg_has_role(c.relowner, 'MEMBER'))
+		FROM pg_catalog.pg_roles r WHERE r.rolname = current_user`, p.registry.Column())
+	err := row.Scan(&unconfined)
+	return unconfined, err
+}
