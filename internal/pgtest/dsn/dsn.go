@@ -13,7 +13,7 @@ import (
 
 // WithDatabase is dsn with another database.
 func WithDatabase(dsn, database string) (string, error) {
-	return edit(dsn, "dbname="+database, func(u *url.URL, query url.Values) {
+	return edit(dsn, "dbname="+quoted(database), func(u *url.URL, query url.Values) {
 		remove(query, "dbname", "database")
 		u.Path = "/" + database
 	})
@@ -21,7 +21,7 @@ func WithDatabase(dsn, database string) (string, error) {
 
 // WithLogin is dsn with another role.
 func WithLogin(dsn, user, password string) (string, error) {
-	return edit(dsn, "user="+user+" password="+password, func(u *url.URL, query url.Values) {
+	return edit(dsn, "user="+quoted(user)+" password="+quoted(password), func(u *url.URL, query url.Values) {
 		remove(query, "user", "password")
 		u.User = url.UserPassword(user, password)
 	})
@@ -31,7 +31,7 @@ func WithLogin(dsn, user, password string) (string, error) {
 // directory of a socket.
 func WithAddress(dsn, host string, port int) (string, error) {
 	number := strconv.Itoa(port)
-	return edit(dsn, "host="+host+" port="+number+" sslmode=disable", func(u *url.URL, query url.Values) {
+	return edit(dsn, "host="+quoted(host)+" port="+number+" sslmode=disable", func(u *url.URL, query url.Values) {
 		remove(query, "host", "port")
 		query.Set("sslmode", "disable")
 		if strings.HasPrefix(host, "/") {
@@ -45,7 +45,7 @@ func WithAddress(dsn, host string, port int) (string, error) {
 }
 
 // edit appends keywords, since of a repeated one the last counts, or changes a
-// URL. The values in keywords need no quotes.
+// URL.
 func edit(dsn, keywords string, change func(*url.URL, url.Values)) (string, error) {
 	if !strings.HasPrefix(dsn, "postgres://") && !strings.HasPrefix(dsn, "postgresql://") {
 		return dsn + " " + keywords, nil
@@ -66,4 +66,12 @@ func remove(query url.Values, keys ...string) {
 	for _, key := range keys {
 		query.Del(key)
 	}
+}
+
+// quoted is a value as it stands behind a keyword.
+func quoted(value string) string {
+	if value != "" && !strings.ContainsAny(value, ` \'`) {
+		return value
+	}
+	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(value) + "'"
 }

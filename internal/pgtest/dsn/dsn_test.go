@@ -22,14 +22,14 @@ func TestEdits(t *testing.T) {
 				t.Parallel()
 				edited, err := dsn.WithAddress(original, host, 6432)
 				noError(t, err)
-				edited, err = dsn.WithLogin(edited, "app", "a@b")
+				edited, err = dsn.WithLogin(edited, "app", `a@b \'c`)
 				noError(t, err)
 				edited, err = dsn.WithDatabase(edited, "db1")
 				noError(t, err)
 				cfg, err := pgx.ParseConfig(edited)
 				noError(t, err)
 				got := [...]string{cfg.Host, cfg.User, cfg.Password, cfg.Database}
-				if got != [...]string{host, "app", "a@b", "db1"} || cfg.Port != 6432 || cfg.TLSConfig != nil || len(cfg.Fallbacks) != 0 {
+				if got != [...]string{host, "app", `a@b \'c`, "db1"} || cfg.Port != 6432 || cfg.TLSConfig != nil || len(cfg.Fallbacks) != 0 {
 					t.Errorf("%s gives %v", edited, got)
 				}
 				if cfg.ConnectTimeout.Seconds() != 7 {
