@@ -84,23 +84,24 @@ func (l *link) run() error {
 // refused, as by a server that has none.
 func readStartup(client net.Conn) (packet []byte, code uint32, err error) {
 	for {
-		packet = make([]byte, 8)
-		if _, err := io.ReadFull(client, packet); err != nil {
+		var head [8]byte
+		if _, err := io.ReadFull(client, head[:]); err != nil {
 			return nil, 0, err
 		}
-		size := int(binary.BigEndian.Uint32(packet))
-		if size < len(packet) || size > maxStartup {
+		size := int(binary.BigEndian.Uint32(head[:4]))
+		if size < len(head) || size > maxStartup {
 			return nil, 0, errors.New("no startup packet")
 		}
-		code = binary.BigEndian.Uint32(packet[4:])
+		code = binary.BigEndian.Uint32(head[4:])
 		if code == sslRequest || code == gssRequest {
 			if _, err := client.Write([]byte{'N'}); err != nil {
 				return nil, 0, err
 			}
 			continue
 		}
-		packet = append(packet, make([]byte, size-len(packet))...)
-		_, err = io.ReadFull(client, packet[8:])
+		packet = make([]byte, size)
+		copy(packet, head[:])
+		_, err = io.ReadFull(client, packet[len(head):])
 		return packet, code, err
 	}
 }
