@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -38,6 +39,9 @@ type held struct {
 }
 
 func hold(b server.Backend) int {
+	if b == daemon {
+		return holdDaemon()
+	}
 	var h held
 	s, err := server.Start(context.Background(), server.Config{Order: []server.Backend{b}})
 	if err != nil {
@@ -52,6 +56,27 @@ func hold(b server.Backend) int {
 	}
 	_, _ = io.Copy(io.Discard, os.Stdin)
 	if err := s.Stop(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+// daemon makes a helper hold a daemon instead.
+const daemon server.Backend = "daemon"
+
+func holdDaemon() int {
+	d, err := server.NewDaemon()
+	if err == nil {
+		err = errors.Join(d.WriteFile("script", "exec tail -f "+d.Path("script")), d.Start("/bin/sh", d.Path("script")))
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	_ = json.NewEncoder(os.Stdout).Encode(held{Dir: d.Path("")})
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	if err := d.Stop(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// sweepDirs stops the servers that killed processes of this user left running,
+// sweepDirs stops the daemons that killed processes of this user left running,
 // and removes their directories. Failures are left to the next sweep.
 func sweepDirs(logFunc func(string, ...any)) {
 	for _, temp := range tempDirs() {
@@ -32,34 +32,43 @@ func sweepDir(path string) bool {
 		return false
 	}
 	defer lock.Close()
-	if lockFile(lock) != nil || !stopLeftover(filepath.Join(path, dataName)) {
+	if lockFile(lock) != nil || !stopLeftovers(path) {
 		return false
 	}
 	return os.RemoveAll(path) == nil
 }
 
-// stopLeftover ends the postmaster of a data directory, if one runs, and reports
-// whether none is left.
-func stopLeftover(data string) bool {
-	pid, ok := postmasterPID(data)
-	if !ok || !runsIn(pid, data) {
+// stopLeftovers ends what a killed process ran in its directory: a postmaster,
+// which notes its number itself and has children to end, or another daemon. It
+// reports whether nothing is left.
+func stopLeftovers(path string) bool {
+	data := filepath.Join(path, dataName)
+	return stopLeftover(filepath.Join(data, "postmaster.pid"), data, interrupt) &&
+		stopLeftover(filepath.Join(path, pidName), path, (*os.Process).Kill)
+}
+
+// stopLeftover ends the process whose number is in a file, if it is one that has
+// the directory in its arguments.
+func stopLeftover(pidFile, dir string, ask func(*os.Process) error) bool {
+	pid, ok := readPID(pidFile)
+	if !ok || !runsIn(pid, dir) {
 		return true
 	}
 	process, err := os.FindProcess(pid)
-	if err != nil || interrupt(process) != nil {
-		return !runsIn(pid, data)
+	if err != nil || ask(process) != nil {
+		return !runsIn(pid, dir)
 	}
 	for deadline := time.Now().Add(stopPatience); time.Now().Before(deadline); time.Sleep(pollInterval) {
-		if !runsIn(pid, data) {
+		if !runsIn(pid, dir) {
 			return true
 		}
 	}
 	return process.Kill() == nil
 }
 
-// postmasterPID reads the first line of postmaster.pid.
-func postmasterPID(data string) (int, bool) {
-	text, err := os.ReadFile(filepath.Join(data, "postmaster.pid"))
+// readPID reads a file's first line.
+func readPID(path string) (int, bool) {
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return 0, false
 	}
