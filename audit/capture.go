@@ -227,13 +227,13 @@ func (c *capture) isTrailError(err error) bool {
 // is free in time the error stays as it is.
 func (c *capture) isTrailTrigger(where string) bool {
 	name, _, ok := strings.Cut(strings.TrimPrefix(where, "PL/pgSQL function "), "(")
-	if !ok || !c.plugin.hasSecondConnection(c.pool.InTransaction()) {
+	if !ok || !c.plugin.hasSecondConnection(c.stmt.Context, c.pool.InTransaction()) {
 		return false
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.stmt.Context), time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second) // the catalogue is no tenant's
 	defer cancel()
 	var found bool
-	err := c.plugin.base.QueryRowContext(ctx, `SELECT EXISTS (SELECT FROM pg_trigger t JOIN pg_proc f ON f.oid = t.tgfoid
+	err := c.plugin.handle.ConnPool.QueryRowContext(ctx, `SELECT EXISTS (SELECT FROM pg_trigger t JOIN pg_proc f ON f.oid = t.tgfoid
 		WHERE t.tgrelid = to_regclass($1) AND f.proname = $2)`, models.AuditLogsTable, plan.Unqualified(name)).Scan(&found)
 	return err == nil && found
 }

@@ -21,7 +21,7 @@ const PluginName = "courtroll:audit"
 type Plugin struct {
 	config   Config
 	registry *plan.Registry
-	base     gorm.ConnPool
+	handle   *gorm.DB
 	excluded map[string]bool
 	texts    sqllex.Cache
 	mu       sync.RWMutex
@@ -55,7 +55,7 @@ func (p *Plugin) Initialize(db *gorm.DB) error {
 	if err := p.exclude(db); err != nil {
 		return fmt.Errorf("audit: %w", err)
 	}
-	p.registry, p.base = registry, db.ConnPool
+	p.registry, p.handle = registry, db
 	p.models, p.tables, p.names = map[modelOf]*plan.Audited{}, map[string]*plan.Audited{}, map[string][]string{}
 	if err := p.learnModels(db); err != nil {
 		return fmt.Errorf("audit: %w", err)

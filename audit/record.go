@@ -45,8 +45,9 @@ type Event struct {
 
 // Record writes an event to the trail, with the tenant and the actor of ctx. It
 // uses db's transaction if db is in one, and the event commits or vanishes with
-// it. With no tenant in ctx, as at a failed log-in, the event has none. Errors
-// match [ErrAudit].
+// it. With no tenant in ctx, as at a failed log-in, the event has none: a function
+// of the database that migrate makes writes it, for which the app's login needs no
+// right to write entries without a tenant. Errors match [ErrAudit].
 func Record(ctx context.Context, db *gorm.DB, event Event) error {
 	if err := record(ctx, db, event); err != nil {
 		return &ChangeError{Kind: ErrAudit, Cause: err}
@@ -86,6 +87,11 @@ func insert(ctx context.Context, pool gorm.ConnPool, event Event) error {
 	}
 	id, err := uuid.NewV7()
 	if err != nil {
+		return err
+	}
+	if tenant == nil && !system {
+		_, err = pool.ExecContext(ctx, `SELECT `+models.RecordFunction+`($1::uuid, $2, $3, $4, $5, $6, $7::text::jsonb)`,
+			id.String(), e.actor, event.Action, event.ResourceType, orNil(event.ResourceID), e.ip, metadata)
 		return err
 	}
 	_, err = pool.ExecContext(ctx, `INSERT INTO `+quote(models.AuditLogsTable)+`
@@ -143,12 +149,12 @@ func (p *Plugin) recordScope(ctx context.Context, inTransaction bool) error {
 		return nil
 	}
 	return scope.Once(func() error {
-		if !p.hasSecondConnection(inTransaction) {
+		if !p.hasSecondConnection(ctx, inTransaction) {
 			return errors.New("the first statement of a system scope is in a transaction that holds the pool's only connection")
 		}
 		ctx, cancel := context.WithTimeout(ctx, scopeWait)
 		defer cancel()
-		if err := insert(ctx, p.base, Event{Action: "system_scope.open", ResourceType: "system_scope"}); err != nil {
+		if err := insert(ctx, p.handle.ConnPool, Event{Action: "system_scope.open", ResourceType: "system_scope"}); err != nil {
 			return fmt.Errorf("recording the system scope: %w", err)
 		}
 		return nil
@@ -157,13 +163,15 @@ func (p *Plugin) recordScope(ctx context.Context, inTransaction bool) error {
 
 // hasSecondConnection reports whether a connection beside the statement's own
 // can be had: not where a transaction holds the only one that the pool may open.
-func (p *Plugin) hasSecondConnection(inTransaction bool) bool {
-	base, ok := p.base.(*sql.DB)
-	if connector, wraps := p.base.(gorm.GetDBConnector); wraps {
-		base, _ = connector.GetDBConn()
-		ok = base != nil
+func (p *Plugin) hasSecondConnection(ctx context.Context, inTransaction bool) bool {
+	pool, err := p.handle.DB()
+	// The tenancy plugin may send system scope to another pool.
+	if routed, ok := p.handle.ConnPool.(interface {
+		DBOf(ctx context.Context) (*sql.DB, error)
+	}); ok {
+		pool, err = routed.DBOf(ctx)
 	}
-	return !ok || !inTransaction || base.Stats().MaxOpenConnections != 1
+	return err != nil || !inTransaction || pool.Stats().MaxOpenConnections != 1
 }
 
 func isTransaction(pool gorm.ConnPool) bool { return (&stmtpool.Pool{ConnPool: pool}).InTransaction() }

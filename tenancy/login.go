@@ -1,6 +1,7 @@
 package tenancy
 
 import (
+	"context"
 	"fmt"
 
 	"gorm.io/gorm"
@@ -9,7 +10,7 @@ import (
 // checkLogin finds out whether row-level security binds the login. The owner of
 // a table can always take it off.
 func (p *Plugin) checkLogin(db *gorm.DB) error {
-	unconfined, err := p.isUnconfined(db)
+	unconfined, err := p.isUnconfined(db.Statement.Context, db.ConnPool)
 	switch {
 	case err != nil:
 		return fmt.Errorf("tenancy: reading the login's role: %w", err)
@@ -21,9 +22,9 @@ func (p *Plugin) checkLogin(db *gorm.DB) error {
 	return nil
 }
 
-func (p *Plugin) isUnconfined(db *gorm.DB) (bool, error) {
+func (p *Plugin) isUnconfined(ctx context.Context, pool gorm.ConnPool) (bool, error) {
 	var unconfined bool
-	row := db.Statement.ConnPool.QueryRowContext(db.Statement.Context, `SELECT r.rolsuper OR r.rolbypassrls OR EXISTS (
+	row := pool.QueryRowContext(ctx, `SELECT r.rolsuper OR r.rolbypassrls OR EXISTS (
 			SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attname = $1
 			WHERE c.relkind IN ('r', 'p') AND NOT a.attisdropped AND pg_catalog.pg_has_role(c.relowner, 'MEMBER'))
 		FROM pg_catalog.pg_roles r WHERE r.rolname = current_user`, p.registry.Column())

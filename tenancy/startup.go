@@ -27,8 +27,16 @@ import (
 //     or one of another type, or one that takes two ids for the same (citext, char,
 //     a nondeterministic collation), and for a shared table that has one.
 //
-// A table that is not there is no fault. Verify reads the catalogue alone and
-// needs no tenant in ctx. Where the plugin is not on db, the error is
+// With Config.RowLevelSecurity it proves that the policies confine this login,
+// table by table, by doing what a leak would: in a transaction that it rolls back
+// it creates rows of made-up tenants and looks at them as others, which advances
+// sequences and runs triggers. The faults are
+//
+//   - [ErrUnconfinedRole] for a login that row-level security does not bind;
+//   - [ErrUnprotected] for a tenant-owned table that it does not confine.
+//
+// A table that is not there is no fault. But for that proof Verify reads the
+// catalogue alone. It needs no tenant in ctx. Where the plugin is not on db, the error is
 // [ErrNotInstalled]; where its callbacks were displaced, [ErrDisplaced].
 func Verify(ctx context.Context, db *gorm.DB, models ...any) error {
 	p, ok := db.Plugins[PluginName].(*Plugin)
@@ -43,7 +51,15 @@ func Verify(ctx context.Context, db *gorm.DB, models ...any) error {
 	if err != nil {
 		return err
 	}
-	return joined(append(p.checkSchemas(schemas, columns), p.checkTables(columns)...))
+	faults := append(p.checkSchemas(schemas, columns), p.checkTables(columns)...)
+	if p.config.RowLevelSecurity {
+		unprotected, err := p.probeTables(ctx, db, columns)
+		if err != nil {
+			return err
+		}
+		faults = append(faults, unprotected...)
+	}
+	return joined(faults)
 }
 
 // parse returns the schemas of the models and of those that they refer to, by their tables.

@@ -174,6 +174,9 @@ func Split(table string) (schema, name string) { return schemaOf(table), Unquali
 // concluded from Lookup holds as long as it stays the same.
 func (r *Registry) Generation() uint64 { return r.generation.Load() }
 
+// Forget makes what was concluded from Lookup so far no longer hold.
+func (r *Registry) Forget() { r.generation.Add(1) }
+
 func (r *Registry) store(t Table) {
 	r.tables.Store(t.Name, t)
 	r.generation.Add(1)
