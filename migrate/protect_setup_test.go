@@ -191,11 +191,11 @@ func (p *protected) shape(t testing.TB) string {
 	t.Helper()
 	return strings.Join(p.lines(t, `
 		SELECT format('table %s %s %s', oid::regclass, relrowsecurity, relforcerowsecurity) FROM pg_class
-			WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
+			WHERE relnamespace::regnamespace::text IN ('public', 'post') AND relkind = 'r'
 		UNION ALL SELECT format('index %s %s', indexdef, (SELECT obj_description(format('%I.%I', schemaname, indexname)::regclass)))
-			FROM pg_indexes WHERE schemaname = 'public'
+			FROM pg_indexes WHERE schemaname IN ('public', 'post')
 		UNION ALL SELECT format('constraint %s %s %s %s %s', conrelid::regclass, conname, pg_get_constraintdef(oid), convalidated, obj_description(oid))
-			FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+			FROM pg_constraint WHERE connamespace::regnamespace::text IN ('public', 'post')
 		UNION ALL SELECT format('policy %s %s', polrelid::regclass, polname) FROM pg_policy
 		ORDER BY 1`), "\n")
 }
@@ -262,4 +262,11 @@ func code(err error) string {
 		return pgErr.Code
 	}
 	return ""
+}
+
+// protectOnly runs Protect on some models.
+func (p *protected) protectOnly(t testing.TB, models ...any) error {
+	t.Helper()
+	_, err := migrate.New(p.owner, p.config()).Protect(t.Context(), models...)
+	return err
 }
