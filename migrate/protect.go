@@ -61,6 +61,9 @@ type Report struct {
 // changes and reads them for the keys that it adds; it gives up with
 // [ErrTableBusy] if a lock takes longer than ten seconds.
 //
+// A unique index that was scoped is no longer the one that ON CONFLICT (slug) asks
+// for: name the tenant column there, too.
+//
 // What a foreign key or unique index was is kept in its comment for
 // [Migrator.Unprotect]. A key between a protected table and one that has the
 // tenant column and is not protected stays as it is, and is in
@@ -95,13 +98,15 @@ func (m *Migrator) protection(ctx context.Context, models []any, run func(*prote
 	err = withLock(ctx, pool, cfg, func(conn *sql.Conn) error {
 		return inTransaction(ctx, conn, func(tx *sql.Tx) error {
 			r := &protectRun{cfg: cfg, db: m.db, tx: tx}
-			err := run(r, ctx, models)
+			if err := run(r, ctx, models); err != nil {
+				return fmt.Errorf("migrate: %w", asProtectError(err))
+			}
 			done = r.done
-			return err
+			return nil
 		})
 	})
 	if err != nil {
-		return Protection{}, fmt.Errorf("migrate: %w", asProtectError(err))
+		return Protection{}, err // a failed COMMIT, too, has changed nothing
 	}
 	return done, nil
 }

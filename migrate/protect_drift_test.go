@@ -149,13 +149,16 @@ func TestProtectKeepsTheFormOfAForeignKey(t *testing.T) {
 			`FOREIGN KEY (tenant_id, sequel_id) REFERENCES books(tenant_id, id) ON UPDATE RESTRICT ON DELETE RESTRICT`},
 		"MATCH FULL of one column": {`FOREIGN KEY (sequel_id) REFERENCES books (id) MATCH FULL`,
 			`FOREIGN KEY (tenant_id, sequel_id) REFERENCES books(tenant_id, id)`},
+		"a key that has the tenant": {`FOREIGN KEY (sequel_id, tenant_id) REFERENCES books (id, tenant_id) MATCH FULL ON DELETE SET NULL`,
+			`FOREIGN KEY (sequel_id, tenant_id) REFERENCES books(id, tenant_id) MATCH FULL ON DELETE SET NULL (sequel_id)`},
 		"not validated": {`FOREIGN KEY (sequel_id) REFERENCES books (id) NOT VALID`,
 			`FOREIGN KEY (tenant_id, sequel_id) REFERENCES books(tenant_id, id)`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := setupLibrary(t)
-			p.exec(t, `ALTER TABLE books DROP CONSTRAINT fk_books_sequel, ADD CONSTRAINT fk_books_sequel `+test.add,
+			p.exec(t, `CREATE UNIQUE INDEX books_key ON books (tenant_id, id)`,
+				`ALTER TABLE books DROP CONSTRAINT fk_books_sequel, ADD CONSTRAINT fk_books_sequel `+test.add,
 				`COMMENT ON CONSTRAINT fk_books_sequel ON books IS 'what comes next'`)
 			before := p.shape(t)
 			p.protect(t)

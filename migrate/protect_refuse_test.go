@@ -27,6 +27,9 @@ func TestProtectErrRowsViolate(t *testing.T) {
 		{"on a protected table whose key is the plain one again", "fk_shelves_books", "public.books", true,
 			[]string{`ALTER TABLE books DROP CONSTRAINT fk_shelves_books`, `UPDATE books SET shelf_id = 2 WHERE id = 1`,
 				`ALTER TABLE books ADD CONSTRAINT fk_shelves_books FOREIGN KEY (shelf_id) REFERENCES shelves (id)`}},
+		{"on a protected table whose key was checked behind the policies", "fk_shelves_books", "public.books", true,
+			[]string{`ALTER TABLE books DROP CONSTRAINT fk_shelves_books`, `UPDATE books SET shelf_id = 2 WHERE id = 1`, `SET ROLE {owner}`,
+				`ALTER TABLE books ADD CONSTRAINT fk_shelves_books FOREIGN KEY (tenant_id, shelf_id) REFERENCES shelves (tenant_id, id)`}},
 		{"by a self reference", "fk_books_sequel", "public.books", false, []string{`UPDATE books SET sequel_id = 2 WHERE id = 1`}},
 		{"by a join table", "fk_book_tags_tag", "public.book_tags", false,
 			[]string{`INSERT INTO book_tags (tenant_id, book_id, tag_id) VALUES ('a', 1, 2)`}},
@@ -38,7 +41,10 @@ func TestProtectErrRowsViolate(t *testing.T) {
 			if test.protect {
 				p.protect(t)
 			}
-			p.super.exec(t, test.plant...)
+			p.super.sql.SetMaxOpenConns(1) // for SET ROLE
+			for _, statement := range test.plant {
+				p.super.exec(t, strings.Replace(statement, "{owner}", p.OwnerRole, 1))
+			}
 			err := p.refuse(t, p.config(), migrate.ErrRowsViolate, libraryModels...)
 			var got *migrate.ProtectError
 			if !errors.As(err, &got) || got.Object != test.constraint || got.Table != test.table {
@@ -106,6 +112,21 @@ func TestProtectRefuses(t *testing.T) {
 			}
 		})
 	}
+
+	t.Run("ErrGranted by another than the owner", func(t *testing.T) {
+		t.Parallel()
+		p := setupLibrary(t)
+		trusted, login := p.role(t, "trusted", "")
+		p.super.exec(t, `GRANT TRUNCATE ON books TO `+trusted+` WITH GRANT OPTION`)
+		if _, err := as(t, login, "", `GRANT TRUNCATE ON books TO `+p.AppRole); err != nil {
+			t.Fatal(err)
+		}
+		cfg := p.config()
+		cfg.TrustedRoles = []string{trusted}
+		if err := p.refuse(t, cfg, migrate.ErrGranted, libraryModels...); err != nil && !strings.Contains(err.Error(), "TRUNCATE") {
+			t.Errorf("got %v", err)
+		}
+	})
 
 	t.Run("ErrNoAppRole", func(t *testing.T) {
 		t.Parallel()
