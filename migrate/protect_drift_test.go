@@ -77,7 +77,7 @@ func TestProtectFollowsTheRoles(t *testing.T) {
 		t.Errorf("the trusted role: got %v, %v", got, err)
 	}
 	p.super.exec(t, `GRANT `+trusted+` TO `+p.AppRole)
-	p.refuse(t, cfg, migrate.ErrUnsafeRole, libraryModels...)
+	_ = p.refuse(t, cfg, migrate.ErrUnsafeRole, libraryModels...)
 	p.super.exec(t, `REVOKE `+trusted+` FROM `+p.AppRole, `REVOKE ALL ON books FROM `+trusted)
 
 	// The roles' policies go when the roles are not named any more.
@@ -304,3 +304,66 @@ type longLetter struct {
 }
 
 func (longLetter) TableName() string { return "post." + strings.Repeat("long_", 11) + "é_name" }
+
+// Track has associations that no key can stand for.
+type Track struct {
+	ID       uint
+	TenantID string
+	FirstID  *uint
+	First    *Track  `gorm:"constraint:-"`
+	Notes    []Note  `gorm:"polymorphic:Owner"`
+	Labels   []Label `gorm:"many2many:track_labels"` // generated, without the tenant column
+}
+
+type Note struct {
+	ID        uint
+	TenantID  string
+	OwnerID   uint
+	OwnerType string
+}
+
+type Label struct {
+	ID       uint
+	TenantID string
+}
+
+func TestProtectReportsAssociations(t *testing.T) {
+	t.Parallel()
+	p := setupLibrary(t)
+	list := []any{&Track{}, &Note{}, &Label{}}
+	if err := p.owner.AutoMigrate(list...); err != nil {
+		t.Fatal(err)
+	}
+	var done migrate.Protection
+	for range 2 {
+		var err error
+		if done, err = migrate.New(p.owner, p.config()).Protect(t.Context(), list...); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.owner.AutoMigrate(list...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(done.Changed) > 0 {
+		t.Errorf("got %q the second time", done.Changed)
+	}
+	var got []string
+	for _, r := range done.Reported {
+		got = append(got, r.Object)
+	}
+	want := []string{"table public.track_labels", "association Track.First", "association Track.Notes",
+		"table public.tracks", "table public.notes", "table public.labels"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	// With the tenant column the generated join table is protected, too.
+	p.exec(t, `ALTER TABLE track_labels ADD tenant_id text`)
+	if err := p.protectOnly(t, list...); err != nil {
+		t.Fatal(err)
+	}
+	got = p.lines(t, `SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE contype = 'f' AND conrelid = 'track_labels'::regclass ORDER BY 1`)
+	want = []string{"FOREIGN KEY (tenant_id, label_id) REFERENCES labels(tenant_id, id)", "FOREIGN KEY (tenant_id, track_id) REFERENCES tracks(tenant_id, id)"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}

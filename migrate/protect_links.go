@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
-	"gorm.io/gorm/schema"
 )
 
 // link is a foreign key between two protected tables, as it is, or, with OID 0, as
@@ -80,7 +78,7 @@ func (l *link) setColumns() []string {
 
 // check refuses what has no form that keeps its meaning.
 func (l *link) check() error {
-	reason := ""
+	var reason string
 	switch {
 	case sets(l.OnUpdate):
 		reason = "ON UPDATE " + actions[l.OnUpdate] + " would change the tenant column: use another action"
@@ -168,71 +166,6 @@ func (r *protectRun) plannedLinks(ctx context.Context) ([]*link, error) {
 		}
 	}
 	return list, nil
-}
-
-// missingLinks returns the associations between protected tables that no foreign
-// key of the database stands for.
-func (r *protectRun) missingLinks(have []*link) []*link {
-	var missing []*link
-	for _, s := range r.set.schemas {
-		for _, rel := range sortedRelations(s) {
-			l := r.association(rel)
-			if l == nil {
-				continue
-			}
-			same := func(other *link) bool { return l.covers(other) }
-			if !slices.ContainsFunc(have, same) && !slices.ContainsFunc(missing, same) {
-				missing = append(missing, l)
-			}
-		}
-	}
-	return missing
-}
-
-// covers reports whether another key ties the same columns, with the tenant or without.
-func (l *link) covers(other *link) bool {
-	if l.From != other.From && l.from != other.from || l.To != other.To && l.to != other.to {
-		return false
-	}
-	for i, c := range l.Cols {
-		at := slices.Index(other.Cols, c)
-		if at < 0 || other.RefCols[at] != l.RefCols[i] {
-			return false
-		}
-	}
-	return true
-}
-
-// association returns the key that GORM would make, nil if it would make none or
-// not between protected tables. One that the tag constraint:- forbids stays away.
-func (r *protectRun) association(rel *schema.Relationship) *link {
-	if rel.Polymorphic != nil || rel.Field.IgnoreMigration || rel.JoinTable != nil {
-		return nil
-	}
-	c := rel.ParseConstraint()
-	if c == nil || len(c.ForeignKeys) == 0 || c.Schema == nil || c.ReferenceSchema == nil {
-		return nil
-	}
-	l := &link{Name: c.Name, from: r.set.byName[c.Schema.Table], to: r.set.byName[c.ReferenceSchema.Table],
-		OnDelete: letter(c.OnDelete), OnUpdate: letter(c.OnUpdate)}
-	if !l.isOurs() {
-		return nil
-	}
-	l.From, l.To = l.from.OID, l.to.OID
-	for i := range c.ForeignKeys {
-		l.Cols, l.RefCols = append(l.Cols, c.ForeignKeys[i].DBName), append(l.RefCols, c.References[i].DBName)
-	}
-	return l
-}
-
-// letter is the catalogue's for an action as a tag has it.
-func letter(action string) string {
-	for letter, name := range actions {
-		if strings.EqualFold(strings.TrimSpace(action), name) {
-			return letter
-		}
-	}
-	return "a"
 }
 
 func (r *protectRun) dropLink(ctx context.Context, l *link) error {

@@ -131,7 +131,7 @@ func TestProtectRefuses(t *testing.T) {
 	t.Run("ErrNoAppRole", func(t *testing.T) {
 		t.Parallel()
 		p := setupLibrary(t)
-		p.refuse(t, migrate.Config{}, migrate.ErrNoAppRole, libraryModels...)
+		_ = p.refuse(t, migrate.Config{}, migrate.ErrNoAppRole, libraryModels...)
 	})
 
 	t.Run("ErrNotUp before Up", func(t *testing.T) {
@@ -153,7 +153,7 @@ func TestProtectRefuses(t *testing.T) {
 		if _, err := tx.Exec(`LOCK TABLE books IN ACCESS SHARE MODE`); err != nil {
 			t.Fatal(err)
 		}
-		p.refuse(t, p.config(), migrate.ErrTableBusy, libraryModels...)
+		_ = p.refuse(t, p.config(), migrate.ErrTableBusy, libraryModels...)
 	})
 }
 
@@ -164,7 +164,7 @@ func TestProtectErrUniqueTag(t *testing.T) {
 	if err := p.owner.AutoMigrate(&Memo{}); err != nil {
 		t.Fatal(err)
 	}
-	p.refuse(t, p.config(), migrate.ErrUniqueTag, &Memo{})
+	_ = p.refuse(t, p.config(), migrate.ErrUniqueTag, &Memo{})
 
 	type Memo struct {
 		ID       uint
@@ -247,7 +247,7 @@ func TestProtectErrUnsafeRole(t *testing.T) {
 			p := setupLibrary(t)
 			cfg := p.config()
 			alter(&cfg)
-			p.refuse(t, cfg, migrate.ErrUnsafeRole, libraryModels...)
+			_ = p.refuse(t, cfg, migrate.ErrUnsafeRole, libraryModels...)
 		})
 	}
 }
