@@ -3,14 +3,43 @@ package migrate
 import (
 	"log/slog"
 	"time"
+
+	"github.com/courtroll/courtroll/internal/plan"
 )
 
 // DefaultLockTimeout is how long [Migrator.Up] waits for another one to finish
 // unless [Config.LockTimeout] says otherwise.
 const DefaultLockTimeout = 5 * time.Minute
 
-// Config shapes a [Migrator]. Its zero value is the safe default.
+// Rules say which tables are whose: TenantColumn names the column that makes a
+// table tenant-owned ("tenant_id" if empty), Models are protected with those that
+// [Migrator.Protect] is given, and Shared lists, as models or as table names,
+// those that belong to no tenant and are left alone. Packages tenancy and audit
+// take the same type, so that an app writes its rules once.
+type Rules = plan.Rules
+
+// Config shapes a [Migrator]. Its zero value is the safe default. Rules and the
+// roles matter to [Migrator.Protect] alone.
 type Config struct {
+	Rules
+
+	// AppRole is the role that the app logs in with, whom the policies confine to
+	// one tenant. Protect creates it, without a password, if it does not exist,
+	// and refuses one that could get around the policies. It has no default:
+	// without it Protect is [ErrNoAppRole].
+	AppRole string
+
+	// SystemRole is the role of the app's second login, for work across tenants,
+	// to whom the policies show every row. Protect creates it, without a password,
+	// if it does not exist. Default: none.
+	SystemRole string
+
+	// TrustedRoles are further roles that keep what was granted to them on the
+	// protected tables (a reporting login, another program's) and see every row.
+	// Protect refuses while a role has privileges there and is not listed.
+	// Default: none.
+	TrustedRoles []string
+
 	// LockTimeout is the longest wait for the migration lock, which another
 	// instance holds while it migrates. Zero means [DefaultLockTimeout]; a
 	// negative value means one attempt and no wait. It does not limit the

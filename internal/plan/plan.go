@@ -240,7 +240,7 @@ func (r *Registry) learn(s *schema.Schema, visited map[*schema.Schema]bool) {
 		r.store(t)
 	}
 	r.seen.Store(s, true)
-	for _, rel := range relations(s) {
+	for _, rel := range Relations(s) {
 		r.learn(rel.FieldSchema, visited)
 		if rel.JoinTable != nil {
 			r.learn(rel.JoinTable, visited)
@@ -248,9 +248,9 @@ func (r *Registry) learn(s *schema.Schema, visited map[*schema.Schema]bool) {
 	}
 }
 
-// relations copies the relations under their lock: GORM may still be adding
+// Relations copies the relations under their lock: GORM may still be adding
 // to those of a schema that refers back to this one.
-func relations(s *schema.Schema) []*schema.Relationship {
+func Relations(s *schema.Schema) []*schema.Relationship {
 	s.Relationships.Mux.RLock()
 	defer s.Relationships.Mux.RUnlock()
 	return slices.Collect(maps.Values(s.Relationships.Relations))

@@ -1,0 +1,1 @@
+DROP FUNCTION IF EXISTS courtroll_resolve_tenant(text, text);
