@@ -203,7 +203,7 @@ func (q probe) exists(ctx context.Context, condition string, args ...any) (seen 
 // plansFilter looks for the setting in the server's own plan for this login:
 // the one proof where a table is empty and takes no row.
 func (q probe) plansFilter(ctx context.Context) (bool, error) {
-	rows, err := q.tx.QueryContext(ctx, `EXPLAIN SELECT FROM `+q.table)
+	rows, err := q.tx.QueryContext(ctx, `EXPLAIN (VERBOSE, COSTS OFF) SELECT FROM `+q.table)
 	if err != nil {
 		return false, err
 	}

@@ -24,13 +24,14 @@ type DB struct {
 	// Name is the database's name on the server.
 	Name string
 
-	// OwnerDSN and AppDSN are the URLs (or keywords and values, where
-	// COURTROLL_TEST_DSN has them) that the two roles log in with; SuperDSN is a
-	// superuser's, for what neither may do.
-	OwnerDSN, AppDSN, SuperDSN string
+	// OwnerDSN, AppDSN and SystemDSN are the URLs (or keywords and values, where
+	// COURTROLL_TEST_DSN has them) that the roles log in with; SuperDSN is a
+	// superuser's, for what none may do. System owns nothing and has no rights
+	// until somebody grants it some.
+	OwnerDSN, AppDSN, SystemDSN, SuperDSN string
 
-	// OwnerRole and AppRole are the names of the two roles.
-	OwnerRole, AppRole string
+	// Roles are the names of the roles.
+	Roles
 
 	// Owner logs in as the role that owns the database and its public schema,
 	// and is no superuser. It migrates.
@@ -73,12 +74,13 @@ func (h *harness) clone(ctx context.Context, template Template) (*DB, error) {
 	if err := h.createDatabase(ctx, name, source); err != nil {
 		return nil, err
 	}
-	d := &DB{Name: name, OwnerRole: h.owner.name, AppRole: h.app.name, harness: h}
-	var ownerErr, appErr, superErr error
+	d := &DB{Name: name, Roles: h.roles(), harness: h}
+	var ownerErr, appErr, systemErr, superErr error
 	d.OwnerDSN, ownerErr = loginDSN(h.server.DSN, h.owner, name)
 	d.AppDSN, appErr = loginDSN(h.server.DSN, h.app, name)
+	d.SystemDSN, systemErr = loginDSN(h.server.DSN, h.system, name)
 	d.SuperDSN, superErr = databaseDSN(h.server.DSN, name)
-	return d, errors.Join(ownerErr, appErr, superErr)
+	return d, errors.Join(ownerErr, appErr, systemErr, superErr)
 }
 
 // OpenOwner opens a further handle as the owner; see [DB.Open] for cfg.

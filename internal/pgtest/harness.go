@@ -37,6 +37,7 @@ type harness struct {
 
 	run        string // prefix and random digits: begins every name that is ours
 	owner, app login
+	system     login
 	serial     atomic.Int64
 
 	mu        sync.Mutex
@@ -114,12 +115,13 @@ func (h *harness) requireSuperuser(ctx context.Context) error {
 	return err
 }
 
-// createRoles makes the two logins. Roles belong to the whole server, where
+// createRoles makes the logins. Roles belong to the whole server, where
 // other binaries run at the same time; their names are therefore the run's own.
 func (h *harness) createRoles(ctx context.Context) error {
 	h.owner = login{name: h.run + "_owner", password: rand.Text()}
 	h.app = login{name: h.run + "_app", password: rand.Text()}
-	for _, l := range []login{h.owner, h.app} {
+	h.system = login{name: h.run + "_system", password: rand.Text()}
+	for _, l := range []login{h.owner, h.app, h.system} {
 		err := h.exec(ctx, fmt.Sprintf(
 			`CREATE ROLE %s LOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE PASSWORD '%s'`, l.name, l.password))
 		if err != nil {

@@ -22,10 +22,20 @@ import (
 type Template struct {
 	Name  string
 	Build func(owner *gorm.DB) error
+
+	// BuildFor is Build for one that needs the names of the roles.
+	BuildFor func(owner *gorm.DB, roles Roles) error
+}
+
+// Roles are the names of the roles of all databases of a run.
+type Roles struct{ OwnerRole, AppRole, SystemRole string }
+
+func (h *harness) roles() Roles {
+	return Roles{OwnerRole: h.owner.name, AppRole: h.app.name, SystemRole: h.system.name}
 }
 
 func (t Template) validate() error {
-	if (t.Name == "") != (t.Build == nil) {
+	if (t.Name == "") != (t.Build == nil && t.BuildFor == nil) {
 		return errors.New("pgtest: a Template has a Name and a Build, or neither")
 	}
 	return nil
@@ -47,7 +57,10 @@ func (h *harness) template(ctx context.Context, t Template) (string, error) {
 }
 
 func (h *harness) buildTemplate(ctx context.Context, t Template) (string, error) {
-	if t.Build == nil {
+	switch {
+	case t.BuildFor != nil:
+		t.Build = func(owner *gorm.DB) error { return t.BuildFor(owner, h.roles()) }
+	case t.Build == nil:
 		return h.buildEmpty(ctx)
 	}
 	empty, err := h.template(ctx, Template{})
