@@ -166,7 +166,7 @@ func TestWireDelay(t *testing.T) {
 
 	p.Reset()
 	batched := elapsed(func() { execAll(t, conn, batch(50)) })
-	if batched < 2*delay || batched > 20*delay {
+	if batched < 2*delay || batched > 50*delay {
 		t.Errorf("50 statements at once took %s", batched)
 	}
 	wantTrips(t, p, 1)
@@ -174,7 +174,7 @@ func TestWireDelay(t *testing.T) {
 	big := elapsed(func() { exec(t, conn, `SELECT repeat('x', 1000) FROM generate_series(1, 10000)`) })
 	p.Delay(delay)
 	late := elapsed(func() { exec(t, conn, `SELECT repeat('x', 1000) FROM generate_series(1, 10000)`) })
-	if late < 2*delay || late > big+40*delay {
+	if late < 2*delay || late > big+100*delay {
 		t.Errorf("10 MB took %s, without delay %s", late, big)
 	}
 }
