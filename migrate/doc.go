@@ -1,5 +1,6 @@
-// Package migrate makes courtroll's two tables and keeps their indexes and
-// functions at the version that this release needs.
+// Package migrate makes courtroll's two tables, keeps their indexes and
+// functions at the version that this release needs, and makes the database keep
+// an app's tenants apart.
 //
 //	owner, err := gorm.Open(postgres.Open(ownerDSN), &gorm.Config{}) // no plugins
 //	_, err = migrate.New(owner, migrate.Config{}).Up(ctx)
@@ -16,11 +17,32 @@
 // in one transaction with its record, except index builds, which are
 // concurrent, so that writers go on meanwhile, and safe to interrupt.
 //
-// All names are unqualified: tables are found along the search_path, and what
-// is created goes into its first schema. Set it in the owner's DSN or on the
+// [Migrator.Protect] is the second wall, which holds whatever SQL reaches the
+// database: row-level security, foreign keys that cannot point at another
+// tenant's row, and grants. It runs after Up and the app's AutoMigrate:
+//
+//	cfg := migrate.Config{AppRole: "shop_app", SystemRole: "shop_system"}
+//	done, err := migrate.New(owner, cfg).Protect(ctx, &Project{}, &Invoice{})
+//
+// The database knows whose a transaction is by [models.TenantSetting]. A login
+// without a tenant, at a log-in say, has two functions, which stand beside the
+// table tenants and run with the owner's rights:
+//
+//	courtroll_resolve_tenant(kind, value) -- 'id', 'slug' or 'domain': id and is_active
+//	courtroll_record_event(id, actor_id, action, resource_type, resource_id, ip_address, metadata)
+//
+// Roles are made without a password: ALTER ROLE shop_app PASSWORD '…' is the
+// operator's to say.
+//
+// All names of Up are unqualified: tables are found along the search_path, and
+// what is created goes into its first schema. Set it in the owner's DSN or on the
 // role.
 //
-// Limits: the owner's connection must be direct or through a pooler in session
-// mode, for the lock is a session's. An audit_logs that another program
-// partitioned cannot be indexed concurrently; the error is PostgreSQL's.
+// Limits: a table is confined from the moment that Protect has named it, so run
+// it after each AutoMigrate. Who may set the tenant's setting freely is any
+// tenant. Once row-level security is forced the owner sees no rows: data
+// migrations run as SystemRole, dumps as a role with BYPASSRLS. The owner's
+// connection must be direct or through a pooler in session mode, for the lock is
+// a session's. An audit_logs that another program partitioned cannot be indexed
+// concurrently; the error is PostgreSQL's.
 package migrate

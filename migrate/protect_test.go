@@ -43,6 +43,20 @@ func TestProtectTwice(t *testing.T) {
 		}
 	})
 
+	t.Run("changes nothing, with Up in between that makes the functions again", func(t *testing.T) {
+		t.Parallel()
+		p := setupLibrary(t)
+		p.protect(t)
+		if diff := cmp.Diff(migrate.Result{}, p.up(t)); diff != "" {
+			t.Error(diff)
+		}
+		p.exec(t, `DELETE FROM courtroll_migrations`)
+		p.up(t)
+		if done := p.protect(t); len(done.Changed) > 0 {
+			t.Errorf("got %q", done.Changed)
+		}
+	})
+
 	t.Run("at once, by two instances", func(t *testing.T) {
 		t.Parallel()
 		p := setupLibrary(t)
