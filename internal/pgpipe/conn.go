@@ -108,6 +108,7 @@ func (c *Conn) arm(ctx context.Context, args []driver.NamedValue, simple bool) e
 	if err != nil {
 		return err
 	}
+	begin := ""
 	if c.tx != nil {
 		if binding, err = c.tx.join(ctx, binding); err != nil {
 			return err
@@ -117,15 +118,16 @@ func (c *Conn) arm(ctx context.Context, args []driver.NamedValue, simple bool) e
 				return err
 			}
 		}
-		c.link.begin = c.tx.pending
+		begin = c.tx.pending
 	}
 	if !c.link.named && !binding.isZero() && hasMode(args, pgx.QueryExecModeDescribeExec) {
 		return ErrExecMode // its unnamed statement would be replaced by ours
 	}
 	// In a failed transaction the server takes nothing but its end.
-	if c.Conn().PgConn().TxStatus() != 'E' {
-		c.link.binding = binding
+	if c.Conn().PgConn().TxStatus() == 'E' {
+		binding = Binding{}
 	}
+	c.link.arm(binding, begin)
 	return nil
 }
 
@@ -143,10 +145,10 @@ func hasMode(args []driver.NamedValue, mode pgx.QueryExecMode) bool {
 }
 
 func (c *Conn) disarm() {
-	if c.tx != nil && c.link.begin == "" {
+	if begin, _ := c.link.unsent(); c.tx != nil && begin == "" {
 		c.tx.pending = ""
 	}
-	c.link.binding, c.link.begin, c.link.added = Binding{}, "", 0
+	c.link.arm(Binding{}, "")
 }
 
 // failed makes the position of an error that in the caller's own text, and finds
@@ -156,10 +158,11 @@ func (c *Conn) failed(err error) error {
 	if !errors.As(err, &pg) {
 		return err
 	}
-	if added := int32(c.link.added); pg.Position > added {
-		pg.Position -= added
+	begin, added := c.link.unsent()
+	if pg.Position > int32(added) {
+		pg.Position -= int32(added)
 	}
-	if c.tx != nil && c.tx.pending != "" && c.link.begin == "" {
+	if c.tx != nil && c.tx.pending != "" && begin == "" {
 		c.tx.lost = c.Conn().PgConn().TxStatus() == 'I'
 	}
 	return err

@@ -13,12 +13,13 @@ type link struct {
 	net.Conn
 	named bool // the statement that binds may be kept on the connection under a name
 
-	binding Binding // goes before what executes a statement
-	begin   string  // goes before whatever is sent next
-	added   int     // characters put before the text of a simple query
-	out     []byte
-
-	mu       sync.Mutex // pgx may read in the background while it writes
+	// pgx may read in the background while it writes, and takes its leave from a
+	// connection that it gives up in the background, too.
+	mu       sync.Mutex
+	binding  Binding // goes before what executes a statement
+	begin    string  // goes before whatever is sent next
+	added    int     // characters put before the text of a simple query
+	out      []byte
 	expected []answer   // what is taken out, in order
 	prepared bool       // the server has the statement that binds
 	serial   int        // part of its name, which changes after a failure
@@ -41,14 +42,24 @@ const (
 	bindParsed answer = 'p' // parseComplete, for the statement that binds
 )
 
+// arm sets what goes before the messages that follow.
+func (l *link) arm(binding Binding, begin string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.binding, l.begin, l.added = binding, begin, 0
+}
+
+// unsent returns what is left of [link.arm]'s BEGIN, and how many characters were
+// put before the text of a simple query.
+func (l *link) unsent() (begin string, added int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.begin, l.added
+}
+
 // Write implements [net.Conn]. pgx writes whole messages, and all of a statement at once.
 func (l *link) Write(b []byte) (int, error) {
-	if l.begin == "" && l.binding.isZero() {
-		return l.Conn.Write(b)
-	}
-	l.mu.Lock()
 	out, err := l.carrying(b)
-	l.mu.Unlock()
 	if err != nil {
 		return 0, err
 	}

@@ -17,6 +17,11 @@ const bindSQL = "SELECT set_config('" + models.TenantSetting + "', $1, true), se
 
 // carrying returns what is sent for pgx's messages, with ours before them.
 func (l *link) carrying(b []byte) ([]byte, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.begin == "" && l.binding.isZero() {
+		return b, nil
+	}
 	simple, parses, executes := kindOf(b)
 	l.out, l.added = l.out[:0], 0
 	var err error
