@@ -19,7 +19,7 @@ func TestStress(t *testing.T) {
 	// A deadlock holds both connections until it is found.
 	must(t, b.super.Exec(`ALTER ROLE `+b.AppRole+` IN DATABASE `+b.Name+` SET deadlock_timeout = '30ms'`).Error)
 	l.sharesBackends(2)
-	killed := l.killing(60 * time.Millisecond)
+	killed := l.killing(20)
 	l.run(*stressFor)
 	if n := killed(); n == 0 {
 		t.Error("nothing was killed")
@@ -30,15 +30,19 @@ func TestStress(t *testing.T) {
 	l.kinds.onlyThese(t, expectedKinds...)
 }
 
-// killing ends one of the app's connections in each interval, whatever it does,
-// until it is told to stop; then it says how many there were.
-func (l *load) killing(interval time.Duration) (stop func() int) {
+// killing ends one of the app's connections, whatever it does, each time that the
+// workers have done so many verbs, until it is told to stop; then it says how many
+// there were.
+func (l *load) killing(each int) (stop func() int) {
 	ctx, cancel := context.WithCancel(l.t.Context())
 	var running sync.WaitGroup
 	n := 0
 	running.Go(func() {
 		for ctx.Err() == nil {
-			time.Sleep(interval)
+			time.Sleep(5 * time.Millisecond)
+			if l.verbsRan() < (n+1)*each {
+				continue
+			}
 			var done []bool
 			if err := l.super.Raw(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 				WHERE datname = ? AND usename = ? ORDER BY random() LIMIT 1`, l.Name, l.AppRole).Scan(&done).Error; err != nil {
@@ -52,4 +56,13 @@ func (l *load) killing(interval time.Duration) (stop func() int) {
 		running.Wait()
 		return n
 	}
+}
+
+func (l *load) verbsRan() (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, ran := range l.ran {
+		n += ran
+	}
+	return n
 }
