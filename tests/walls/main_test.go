@@ -106,11 +106,15 @@ func (f form) install(t testing.TB, app *gorm.DB, db *pgtest.DB) {
 }
 
 func newBundle(t testing.TB, db *pgtest.DB) *bundle {
-	ctx := audit.WithActor(t.Context(), audit.Actor{ID: "u_1", IP: netip.MustParseAddr("192.0.2.7"), RequestID: "r_1"})
+	ctx := actor(t.Context())
 	return &bundle{
 		DB: db, super: db.Open(postgres.Open(db.SuperDSN), nil),
 		acme: tenancy.WithTenant(ctx, "acme"), hal: tenancy.WithTenant(ctx, "hal"), system: tenancy.AsSystem(ctx, "test"),
 	}
+}
+
+func actor(ctx context.Context) context.Context {
+	return audit.WithActor(ctx, audit.Actor{ID: "u_1", IP: netip.MustParseAddr("192.0.2.7"), RequestID: "r_1"})
 }
 
 // seed gives each tenant two books and a shelf.

@@ -115,6 +115,9 @@ func (k *kinds) onlyThese(t *testing.T, expected ...string) {
 	t.Logf("errors: %v", k.counts)
 }
 
-func isRefusal(err error) bool { return slices.Contains(refusals, kindOf(err)) }
+func isRefusal(err error) bool {
+	var never *pgconn.ConnectError
+	return errors.As(err, &never) || slices.Contains(refusals, kindOf(err))
+}
 
 func isDuplicate(err error) bool { return err != nil && kindOf(err) == "23505" }

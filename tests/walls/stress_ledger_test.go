@@ -20,9 +20,10 @@ type change struct {
 // them, so that it can be held against what the database says.
 type ledger struct {
 	settled map[string]int
-	open    [][]change // nobody knows whether these were committed; each all or nothing
-	refused int        // how often the outcome was known to be nothing
-	done    int        // and how often everything
+	story   map[string][]string // what happened to each book, for whoever reads a failure
+	open    [][]change          // nobody knows whether these were committed; each all or nothing
+	refused int                 // how often the outcome was known to be nothing
+	done    int                 // and how often everything
 }
 
 // outcome is what became of changes.
@@ -34,7 +35,10 @@ const (
 	unknown
 )
 
-func (l *ledger) settle(o outcome, changes []change) {
+func (l *ledger) settle(o outcome, changes []change, how string) {
+	for _, c := range changes {
+		l.story[c.title] = append(l.story[c.title], fmt.Sprintf("%d to %d %s: %s", c.from, c.to, []string{"committed", "undone", "unknown"}[o], how))
+	}
 	switch o {
 	case undone:
 		l.refused++
@@ -58,7 +62,7 @@ func (l *ledger) settle(o outcome, changes []change) {
 func (l *ledger) check(books map[string]Book) (faults []string) {
 	for title, copies := range l.settled {
 		if got, ok := books[title]; !ok || got.Copies != copies {
-			faults = append(faults, fmt.Sprintf("%s: got %d copies (there: %t), want %d", title, got.Copies, ok, copies))
+			faults = append(faults, fmt.Sprintf("%s: got %d copies (there: %t), want %d, after %q", title, got.Copies, ok, copies, l.story[title]))
 		}
 		delete(books, title)
 	}

@@ -72,7 +72,7 @@ func newLoad(t *testing.T, b *bundle, conns, workers int, prepares bool) *load {
 		for i, shelf := range shelves {
 			l.workers = append(l.workers, &worker{
 				load: l, tenant: tenant, ctx: ctx, shelf: shelf.ID, prefix: fmt.Sprintf("%s-%02d-", tenant, i), ids: map[string]int64{},
-				ledger: ledger{settled: map[string]int{}}, rng: rand.New(rand.NewPCG(uint64(i), uint64(len(tenant)))),
+				ledger: ledger{settled: map[string]int{}, story: map[string][]string{}}, rng: rand.New(rand.NewPCG(uint64(i), uint64(len(tenant)))),
 				deck: []int{len(l.workers) % len(verbs)},
 			})
 		}
@@ -116,10 +116,14 @@ func (l *load) shared() (n int) {
 // each verb has come through. A busy machine gets more time for that.
 func (l *load) run(d time.Duration) {
 	end, last := time.Now().Add(d), time.Now().Add(10*d)
-	goesOn := func() bool {
+	l.runWhile(func() bool {
 		now := time.Now()
 		return now.Before(end) || now.Before(last) && len(l.untried()) > 0
-	}
+	})
+}
+
+// runWhile makes all workers work, with probes between them.
+func (l *load) runWhile(goesOn func() bool) {
 	var running sync.WaitGroup
 	for _, w := range l.workers {
 		running.Go(func() {
@@ -165,9 +169,12 @@ type worker struct {
 	shelf  int64
 	prefix string // of its books' titles
 	handle *gorm.DB
+	verb   string
 	serial int
 	ids    map[string]int64
 	deck   []int // verbs still to do
+
+	lastWell time.Time // when a verb last succeeded, under the load's mutex
 }
 
 // nextVerb deals all verbs before it deals one again. Each worker begins with
@@ -187,6 +194,7 @@ func (w *worker) work(v verb) {
 		return
 	}
 	begun, ctx := time.Now(), w.ctx
+	w.verb = v.name
 	// One at a time: GORM holds a lock while it prepares, for which it waits for a
 	// connection, and transactions that wait for the lock may have them all.
 	if w.handle = w.app; w.prepared != nil && w.turn.TryLock() {
@@ -211,6 +219,7 @@ func (w *worker) work(v verb) {
 	w.ran[v.name]++
 	if err == nil {
 		w.well[v.name]++
+		w.lastWell = time.Now()
 	}
 }
 
@@ -231,13 +240,14 @@ func (w *worker) own(db *gorm.DB) *gorm.DB { return db.Where("title LIKE ?", w.p
 
 // settles notes what became of changes, whose commit was tried or not.
 func (w *worker) settles(err error, tried bool, changes ...change) error {
+	how := fmt.Sprintf("%s: %v", w.verb, err)
 	switch {
 	case err == nil:
-		w.settle(committed, changes)
+		w.settle(committed, changes, how)
 	case !tried || isRefusal(err):
-		w.settle(undone, changes)
+		w.settle(undone, changes, how)
 	default:
-		w.settle(unknown, changes)
+		w.settle(unknown, changes, how)
 	}
 	return err
 }
@@ -267,7 +277,7 @@ func (w *worker) sees(what string, books []Book) {
 	sure := w.sure(mine)
 	for title, copies := range w.settled {
 		if got, ok := sure[title]; !ok || got != copies {
-			w.t.Errorf("%s: %s: got %d copies (there: %t), want %d", what, title, got, ok, copies)
+			w.t.Errorf("%s: %s: got %d copies (there: %t), want %d, after %q", what, title, got, ok, copies, w.story[title])
 		}
 	}
 	if len(sure) != len(w.settled) {

@@ -9,8 +9,6 @@ import (
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
-
-	"github.com/courtroll/courtroll/tenancy"
 )
 
 // most is how many books a worker has, about.
@@ -81,28 +79,26 @@ var writes = []verb{
 	}},
 	{name: "db update", do: func(w *worker, ctx context.Context) error {
 		return w.changes(ctx, func(book Book, copies int) error {
-			_, err := w.pool.ExecContext(ctx, `UPDATE books SET copies = $1 WHERE title = $2`, copies, book.Title)
-			return err
+			return one(w.pool.ExecContext(ctx, `UPDATE books SET copies = $1 WHERE title = $2`, copies, book.Title))
 		})
 	}},
 	{name: "db update, simple", do: func(w *worker, ctx context.Context) error {
 		return w.changes(ctx, func(book Book, copies int) error {
-			_, err := w.pool.ExecContext(ctx, fmt.Sprintf(`UPDATE books SET copies = %d WHERE title = '%s'`, copies, book.Title))
-			return err
+			return one(w.pool.ExecContext(ctx, fmt.Sprintf(`UPDATE books SET copies = %d WHERE title = '%s'`, copies, book.Title)))
 		})
 	}},
 	{name: "save", do: func(w *worker, ctx context.Context) error {
 		return w.changes(ctx, func(book Book, copies int) error {
 			book.Copies, book.ShelfID = copies, &w.shelf
-			return w.db(ctx).Save(&book).Error
+			return hits(w.db(ctx).Save(&book))
 		})
 	}},
 	{name: "upsert", do: func(w *worker, ctx context.Context) error {
 		return w.changes(ctx, func(book Book, copies int) error {
 			book.Copies = copies
-			return w.db(ctx).Clauses(clause.OnConflict{
+			return hits(w.db(ctx).Clauses(clause.OnConflict{
 				Columns: []clause.Column{{Name: "id"}}, DoUpdates: clause.AssignmentColumns([]string{"copies"}),
-			}).Create(&book).Error
+			}).Create(&book))
 		})
 	}},
 	{name: "upsert of a shared shelf", do: func(w *worker, ctx context.Context) error {
@@ -278,13 +274,22 @@ var transactions = []verb{
 			}
 			defer tx.Rollback()
 			for _, n := range []int{-2, copies} { // the first is never seen
-				if _, err := tx.ExecContext(tenancy.WithTenant(ctx, w.tenant), `UPDATE books SET copies = $1 WHERE title = $2`, n, book.Title); err != nil {
+				if err := one(tx.ExecContext(ctx, `UPDATE books SET copies = $1 WHERE title = $2`, n, book.Title)); err != nil {
 					return err
 				}
 			}
 			return tx.Commit()
 		})
 	}},
+}
+
+// one is hits for what database/sql returns.
+func one(result sql.Result, err error) error {
+	if err != nil {
+		return err
+	}
+	n, err := result.RowsAffected()
+	return hits(&gorm.DB{Error: err, RowsAffected: n})
 }
 
 // sleep has the context end in the middle of a query.
