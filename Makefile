@@ -6,6 +6,7 @@ ITERATIONS ?= 1
 BENCHTIME  ?= 1s
 FUZZTIME   ?= 20s
 PROGRAMS   ?= 10000
+SOAKTIME   ?= 10m
 
 GOLANGCI_LINT = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 SHIPPED       = ./models,./tenancy,./audit,./migrate,./internal/...
@@ -41,8 +42,9 @@ bench: ## Run the benchmarks ITERATIONS times, each for BENCHTIME (1x: once)
 demo: ## Replay real edits through the library and show the trail
 	$(GO) run ./examples/quickstart
 
-soak: ## Run PROGRAMS generated programs against tenants that live alone
+soak: ## Run PROGRAMS generated programs against tenants that live alone, and two at once for SOAKTIME
 	$(GO) test -count=1 -timeout 2h -run TestNonInterference -v ./tests/noninterference -programs $(PROGRAMS)
+	$(GO) test -count=1 -timeout 12h -run 'Stress$$' -v ./tests/walls -stress $(SOAKTIME)
 
 cover: ## Write the tests' coverage of the packages to cover.out and print it
 	$(GO) test -coverpkg=$(SHIPPED) -coverprofile=cover.out ./...

@@ -152,8 +152,14 @@ func (c *Conn) disarm() {
 }
 
 // failed makes the position of an error that in the caller's own text, and finds
-// out whether it was the BEGIN that failed.
+// out whether it was the BEGIN that failed. An error upon which database/sql would
+// send the statement once more is none where the server may have run it: pgx
+// takes a connection that is lost before the answer to a simple query for one
+// that was closed before.
 func (c *Conn) failed(err error) error {
+	if errors.Is(err, driver.ErrBadConn) && c.link.hasSent() {
+		return errUnanswered
+	}
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) {
 		return err

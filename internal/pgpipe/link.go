@@ -19,10 +19,12 @@ type link struct {
 	binding  Binding // goes before what executes a statement
 	begin    string  // goes before whatever is sent next
 	added    int     // characters put before the text of a simple query
+	executes bool    // what is being written makes the server run a statement
+	sent     bool    // some of that was written
 	out      []byte
-	expected []answer   // what is taken out, in order
-	prepared bool       // the server has the statement that binds
-	serial   int        // part of its name, which changes after a failure
+	expected []answer // what is taken out, in order
+	prepared bool     // the server has the statement that binds
+	serial   int      // part of its name, which changes after a failure
 	frame    frame
 }
 
@@ -46,7 +48,14 @@ const (
 func (l *link) arm(binding Binding, begin string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.binding, l.begin, l.added = binding, begin, 0
+	l.binding, l.begin, l.added, l.sent = binding, begin, 0, false
+}
+
+// hasSent reports whether the server may have run a statement since [link.arm].
+func (l *link) hasSent() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.sent
 }
 
 // unsent returns what is left of [link.arm]'s BEGIN, and how many characters were
@@ -64,10 +73,19 @@ func (l *link) Write(b []byte) (int, error) {
 		return 0, err
 	}
 	n, err := l.Conn.Write(out)
-	if err != nil {
-		return max(0, n-(len(out)-len(b))), err
+	if err == nil {
+		n = len(b)
+	} else {
+		n = max(0, n-(len(out)-len(b)))
 	}
-	return len(b), nil
+	l.wrote(n)
+	return n, err
+}
+
+func (l *link) wrote(n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.sent = l.sent || l.executes && n > 0
 }
 
 // Read implements [net.Conn].

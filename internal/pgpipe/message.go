@@ -19,10 +19,11 @@ const bindSQL = "SELECT set_config('" + models.TenantSetting + "', $1, true), se
 func (l *link) carrying(b []byte) ([]byte, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	simple, parses, executes := kindOf(b)
+	l.executes = simple || executes
 	if l.begin == "" && l.binding.isZero() {
 		return b, nil
 	}
-	simple, parses, executes := kindOf(b)
 	l.out, l.added = l.out[:0], 0
 	var err error
 	switch {

@@ -15,6 +15,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 
 	"github.com/jackc/pgx/v5"
@@ -48,6 +49,8 @@ var (
 	ErrExecMode = errors.New("the query exec mode is not supported: use cache_statement (the default), or cache_describe or exec behind a pooler")
 
 	errLost = errors.New("the transaction could not be begun")
+
+	errUnanswered = fmt.Errorf("the connection was lost before the statement was answered: %w", io.ErrUnexpectedEOF)
 )
 
 // Open returns a pool of connections that bind their statements. The config is

@@ -115,7 +115,7 @@ func (l *load) shared() (n int) {
 // run makes all workers work, with probes between them, until the time is up and
 // each verb has come through. A busy machine gets more time for that.
 func (l *load) run(d time.Duration) {
-	end, last := time.Now().Add(d), time.Now().Add(10*d)
+	end, last := time.Now().Add(d), time.Now().Add(d+time.Minute)
 	l.runWhile(func() bool {
 		now := time.Now()
 		return now.Before(end) || now.Before(last) && len(l.untried()) > 0

@@ -1,0 +1,63 @@
+package pgpipe_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/courtroll/courtroll/internal/pgtest"
+	"github.com/courtroll/courtroll/internal/pgtest/wire"
+)
+
+// TestRunsOnce loses the connection after the server has run a statement and
+// before its answer is there. pgx takes the error of a simple query for one that
+// came before anything was sent, upon which database/sql sends it once more.
+func TestRunsOnce(t *testing.T) {
+	t.Parallel()
+	const delay = 200 * time.Millisecond
+	for name, ctx := range map[string]context.Context{"Unbound": t.Context(), "Bound": as(t.Context(), "acme")} {
+		for protocol, args := range map[string][]any{"Simple": nil, "SimpleByMode": {pgx.QueryExecModeSimpleProtocol}, "Extended": {pgx.QueryExecModeExec, 1}} {
+			t.Run(name+protocol, func(t *testing.T) {
+				t.Parallel()
+				db := pgtest.New(t, schema)
+				must(t, db.Owner.Exec(`CREATE TABLE runs (n int)`).Error)
+				proxy := wire.Listen(t, db.AppDSN)
+				pool := openPipe(t, parse(t, proxy.DSN(), "cache_statement"))
+				must(t, pool.PingContext(t.Context()))
+				text := `INSERT INTO runs VALUES (1)`
+				if protocol == "Extended" {
+					text = `INSERT INTO runs VALUES ($1)`
+				}
+				proxy.Delay(delay)
+				result := make(chan error, 1)
+				go func() {
+					_, err := pool.ExecContext(ctx, text, args...)
+					result <- err
+				}()
+				count := func() (n int) {
+					must(t, db.Owner.Raw(`SELECT count(*) FROM runs`).Scan(&n).Error)
+					return n
+				}
+				for count() == 0 {
+					time.Sleep(time.Millisecond)
+				}
+				proxy.Break()
+				proxy.Delay(0)
+				proxy.Mend()
+				if err := <-result; err == nil {
+					t.Error("the statement claims to have succeeded, without an answer")
+				} else if protocol != "Extended" && !errors.Is(err, io.ErrUnexpectedEOF) {
+					t.Errorf("got %v, want an unexpected EOF", err)
+				}
+				if n := count(); n != 1 {
+					t.Errorf("the statement ran %d times", n)
+				}
+				must(t, pool.PingContext(t.Context()))
+			})
+		}
+	}
+}
