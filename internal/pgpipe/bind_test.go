@@ -374,24 +374,3 @@ func TestUnboundNeedsNoTransaction(t *testing.T) {
 	_, err = pool.ExecContext(t.Context(), `VACUUM docs`)
 	must(t, err)
 }
-
-// TestRefusedArmsNothing refuses a transaction's only statement: its BEGIN must
-// not go before what somebody else sends on the connection.
-func TestRefusedArmsNothing(t *testing.T) {
-	t.Parallel()
-	pool := setup(t, "exec")
-	acme := as(t.Context(), "acme")
-	tx, err := pool.BeginTx(acme, nil)
-	must(t, err)
-	if _, err := tx.QueryContext(acme, `SELECT $1::int`, pgx.QueryExecModeDescribeExec, 1); !errors.Is(err, pgpipe.ErrExecMode) {
-		t.Errorf("got %v, want ErrExecMode", err)
-	}
-	must(t, tx.Rollback())
-	_, err = pool.ExecContext(t.Context(), `INSERT INTO plain VALUES ($1, $1)`, 1)
-	must(t, err)
-	var n int
-	must(t, pool.QueryRowContext(t.Context(), `SELECT count(*) FROM plain WHERE id = $1`, 1).Scan(&n))
-	if n != 1 {
-		t.Error("the next statement was lost with a transaction that was not its own")
-	}
-}

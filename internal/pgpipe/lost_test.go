@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/courtroll/courtroll/internal/pgpipe"
 	"github.com/courtroll/courtroll/internal/pgtest"
 	"github.com/courtroll/courtroll/internal/pgtest/wire"
 )
@@ -59,5 +60,26 @@ func TestRunsOnce(t *testing.T) {
 				must(t, pool.PingContext(t.Context()))
 			})
 		}
+	}
+}
+
+// TestRefusedArmsNothing refuses a transaction's only statement: its BEGIN must
+// not go before what somebody else sends on the connection.
+func TestRefusedArmsNothing(t *testing.T) {
+	t.Parallel()
+	pool := setup(t, "exec")
+	acme := as(t.Context(), "acme")
+	tx, err := pool.BeginTx(acme, nil)
+	must(t, err)
+	if err := queryError(acme, tx, `SELECT $1::int`, pgx.QueryExecModeDescribeExec, 1); !errors.Is(err, pgpipe.ErrExecMode) {
+		t.Errorf("got %v, want ErrExecMode", err)
+	}
+	must(t, tx.Rollback())
+	_, err = pool.ExecContext(t.Context(), `INSERT INTO plain VALUES ($1, $1)`, 1)
+	must(t, err)
+	var n int
+	must(t, pool.QueryRowContext(t.Context(), `SELECT count(*) FROM plain WHERE id = $1`, 1).Scan(&n))
+	if n != 1 {
+		t.Error("the next statement was lost with a transaction that was not its own")
 	}
 }

@@ -84,17 +84,17 @@ func newLoad(t *testing.T, b *bundle, conns, workers int, prepares bool) *load {
 // the same backends, one after the other.
 func (l *load) sharesBackends(want int) {
 	l.t.Helper()
-	var begun sync.WaitGroup
-	for _, w := range l.workers {
-		begun.Go(func() {
-			for range 20 {
+	for deadline := time.Now().Add(patience); l.shared() < want && time.Now().Before(deadline); {
+		var asking sync.WaitGroup
+		for _, w := range l.workers {
+			asking.Go(func() {
 				if err := w.backend(w.ctx); err != nil {
 					l.t.Error(err)
 				}
-			}
-		})
+			})
+		}
+		asking.Wait()
 	}
-	begun.Wait()
 	if n := l.shared(); n != want {
 		l.t.Fatalf("the tenants shared %d backends, want %d", n, want)
 	}
@@ -206,7 +206,7 @@ func (w *worker) work(v verb) {
 		ctx, cancel = context.WithTimeout(ctx, time.Duration(w.rng.Int64N(int64(200*time.Millisecond))))
 		defer cancel()
 	}
-	err := w.try(v, ctx)
+	err := w.try(ctx, v)
 	if took := time.Since(begun); took > patience {
 		w.t.Errorf("%s took %s", v.name, took)
 	}
@@ -223,7 +223,7 @@ func (w *worker) work(v verb) {
 	}
 }
 
-func (w *worker) try(v verb, ctx context.Context) error {
+func (w *worker) try(ctx context.Context, v verb) error {
 	defer func() {
 		if p := recover(); p != nil {
 			w.t.Errorf("%s panicked: %v\n%s", v.name, p, debug.Stack())

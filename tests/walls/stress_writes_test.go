@@ -176,7 +176,7 @@ var transactions = []verb{
 		return tx.Rollback().Error
 	}},
 	{name: "savepoint", do: func(w *worker, ctx context.Context) error {
-		lost, kept := Book{Title: w.prefix + "lost"}, Book{}
+		lost := Book{Title: w.prefix + "lost"}
 		kept, c := w.newBook()
 		if len(w.settled) > most {
 			return w.remove(ctx)
@@ -309,7 +309,7 @@ func isBroken(err error) bool {
 	if !errors.Is(err, errBack) {
 		return true
 	}
-	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // what errors.Join made
+	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok {
 		return false
 	}
