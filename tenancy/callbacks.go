@@ -10,7 +10,9 @@ import (
 )
 
 func (p *Plugin) registerCallbacks(db *gorm.DB) error {
-	set := func(guard func(*gorm.DB)) hooks.Set { return hooks.Set{Guard: p.routed(guard), Open: p.openBound, Close: p.close} }
+	set := func(guard func(*gorm.DB)) hooks.Set {
+		return hooks.Set{Guard: p.routed(guard), Open: p.openBound, Close: p.close}
+	}
 	return hooks.Plugin{
 		Name:   "tenancy",
 		Create: set(p.guardCreate),

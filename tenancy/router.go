@@ -161,7 +161,7 @@ func (r *router) Ping() error {
 	if err != nil {
 		return err
 	}
-	return db.Ping()
+	return db.Ping() //nolint:noctx // as GORM asks it
 }
 
 // routedTx is a transaction of one tenant, or of system scope.

@@ -157,7 +157,7 @@ var operations = []operation{
 	}},
 }
 
-func TestPerformance(t *testing.T) {
+func TestPerformance(t *testing.T) { //nolint:paralleltest // nothing may run beside it
 	var out bytes.Buffer
 	for _, line := range []struct {
 		title string
