@@ -41,8 +41,9 @@ bench: ## Run the benchmarks ITERATIONS times, each for BENCHTIME (1x: once)
 performance: ## Measure the walls against plain GORM and write docs/performance.md (6 minutes)
 	$(GO) test -count=1 -timeout 1h -v ./tests/performance -rounds 400 -update
 
-demo: ## Replay real edits through the library and show the trail
+demo: ## Replay real edits with the trail that they leave, and put up the walls and attack them
 	$(GO) run ./examples/quickstart
+	$(GO) run ./examples/walls
 
 soak: ## Run PROGRAMS generated programs against tenants that live alone
 	$(GO) test -count=1 -timeout 2h -run TestNonInterference -v ./tests/noninterference -programs $(PROGRAMS)
