@@ -1,6 +1,7 @@
 package walls
 
 import (
+	"context"
 	"errors"
 	"testing"
 
@@ -130,6 +131,30 @@ func TestPool(t *testing.T) {
 		t.Errorf("got %v, want ErrTransactionTenant", err)
 	}
 	must(t, tx.Rollback())
+}
+
+// TestConnection keeps one connection for several statements and transactions.
+func TestConnection(t *testing.T) {
+	t.Parallel()
+	for _, f := range forms {
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			b := f.setup(t)
+			b.seed(t)
+			for _, ctx := range []context.Context{b.acme, b.hal, b.acme} {
+				must(t, b.app.WithContext(ctx).Connection(func(tx *gorm.DB) error {
+					var n, inTx int64
+					err := errors.Join(tx.Create(&Book{Title: "c"}).Error, tx.Model(&Book{}).Count(&n).Error,
+						tx.Transaction(func(tx *gorm.DB) error { return tx.Model(&Book{}).Count(&inTx).Error }),
+						tx.Where("title = ?", "c").Delete(&Book{}).Error)
+					if n != 3 || inTx != 3 {
+						t.Errorf("%d books, %d in a transaction, want 3", n, inTx)
+					}
+					return err
+				}))
+			}
+		})
+	}
 }
 
 // TestPool_Unbound is the pool of a handle that binds in transactions alone.
