@@ -39,7 +39,7 @@ bench: ## Run the benchmarks ITERATIONS times, each for BENCHTIME (1x: once)
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) -count $(ITERATIONS) ./tests
 
 performance: ## Measure the walls against plain GORM and write docs/performance.md (6 minutes)
-	$(GO) test -count=1 -timeout 1h -v ./tests/performance -rounds 400 -update
+	$(GO) test -count=1 -timeout 1h -v ./tests/performance -pages 100000 -rounds 400 -update
 
 demo: ## Replay real edits with the trail that they leave, and put up the walls and attack them
 	$(GO) run ./examples/quickstart
