@@ -39,7 +39,9 @@ import (
 //
 // default_query_exec_mode in the DSN may be cache_statement, which is the
 // default, and, for poolers in transaction mode, cache_describe or exec; any
-// other makes [gorm.Open] fail. All else is as with postgres.Open.
+// other makes [gorm.Open] fail. All else is as with postgres.Open, but that a
+// statement without arguments whose connection is lost before its answer is not
+// sent a second time: pgx's driver does that, though the server may have run it.
 func Postgres(dsn string) gorm.Dialector {
 	return newDialector(func() (*pgx.ConnConfig, error) { return pgx.ParseConfig(dsn) })
 }
