@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -19,9 +20,11 @@ type inner = stdlib.Conn
 // *pgx.Conn that its method Conn returns is not.
 type Conn struct {
 	*inner
-	link *link
-	bind BindFunc
-	tx   *tx
+	link   *link
+	bind   BindFunc
+	tx     *tx
+	byHand *tx     // a transaction that was begun by a statement
+	last   Binding // of the last statement, which may have begun one
 }
 
 var (
@@ -36,7 +39,7 @@ var (
 
 // QueryContext implements [driver.QueryerContext].
 func (c *Conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
-	if err := c.arm(ctx, args, query == ""); err != nil {
+	if err := c.arm(ctx, query, args); err != nil {
 		return nil, err
 	}
 	defer c.disarm()
@@ -46,7 +49,7 @@ func (c *Conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 
 // ExecContext implements [driver.ExecerContext].
 func (c *Conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
-	if err := c.arm(ctx, args, len(args) == 0); err != nil {
+	if err := c.arm(ctx, query, args); err != nil {
 		return nil, err
 	}
 	defer c.disarm()
@@ -62,7 +65,7 @@ func (c *Conn) Prepare(query string) (driver.Stmt, error) {
 // PrepareContext implements [driver.ConnPrepareContext]. Each run of the
 // statement is bound to its own context, not to this one.
 func (c *Conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
-	if err := c.arm(ctx, nil, false); err != nil {
+	if err := c.arm(ctx, query, nil); err != nil {
 		return nil, err
 	}
 	defer c.disarm()
@@ -74,16 +77,17 @@ func (c *Conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 	if !ok {
 		return nil, errors.Join(fmt.Errorf("pgpipe: %T is not pgx's statement", theirs), theirs.Close())
 	}
-	return &stmt{Stmt: prepared, conn: c}, nil
+	return &stmt{Stmt: prepared, conn: c, query: query}, nil
 }
 
 type stmt struct {
 	*stdlib.Stmt
-	conn *Conn
+	conn  *Conn
+	query string
 }
 
 func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
-	if err := s.conn.arm(ctx, args, false); err != nil {
+	if err := s.conn.arm(ctx, s.query, args); err != nil {
 		return nil, err
 	}
 	defer s.conn.disarm()
@@ -92,7 +96,7 @@ func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driv
 }
 
 func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
-	if err := s.conn.arm(ctx, args, false); err != nil {
+	if err := s.conn.arm(ctx, s.query, args); err != nil {
 		return nil, err
 	}
 	defer s.conn.disarm()
@@ -100,55 +104,81 @@ func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (drive
 	return result, s.conn.failed(err)
 }
 
+// Conn returns pgx's connection, in the transaction that is open, if one is.
+func (c *Conn) Conn() *pgx.Conn {
+	if c.tx != nil {
+		c.tx.begin()
+	}
+	return c.inner.Conn()
+}
+
 // arm makes what is written until [Conn.disarm] carry the context's binding, and
-// the BEGIN of a transaction that has sent nothing yet. It is told whether pgx
-// takes the simple protocol.
-func (c *Conn) arm(ctx context.Context, args []driver.NamedValue, simple bool) error {
+// the BEGIN of a transaction that has sent nothing yet.
+func (c *Conn) arm(ctx context.Context, query string, args []driver.NamedValue) error {
 	binding, err := c.bind(ctx)
 	if err != nil {
 		return err
 	}
-	begin := ""
-	if c.tx != nil {
-		if binding, err = c.tx.join(ctx, binding); err != nil {
+	load := cargo{binding: binding, utility: comesBeforeSnapshot(query)}
+	if tx := c.current(); tx != nil {
+		if load.binding, err = tx.join(ctx, binding); err != nil {
 			return err
 		}
-		if simple || hasMode(args, pgx.QueryExecModeSimpleProtocol) {
-			if err := c.tx.begin(ctx); err != nil {
-				return err
-			}
-		}
-		begin = c.tx.pending
+		load.begin = tx.pending
 	}
-	if !c.link.named && !binding.isZero() && hasMode(args, pgx.QueryExecModeDescribeExec) {
+	if !c.link.named && !load.binding.isZero() && modeOf(args) == pgx.QueryExecModeDescribeExec {
 		return ErrExecMode // its unnamed statement would be replaced by ours
 	}
-	// In a failed transaction the server takes nothing but its end.
-	if c.Conn().PgConn().TxStatus() == 'E' {
-		binding = Binding{}
+	c.last = load.binding
+	if c.status() == 'E' { // the server takes nothing but the transaction's end
+		load.binding = Binding{}
 	}
-	c.link.arm(binding, begin)
+	c.link.arm(load)
 	return nil
 }
 
-func hasMode(args []driver.NamedValue, mode pgx.QueryExecMode) bool {
+// comesBeforeSnapshot reports whether a statement may have to come before the
+// transaction has a snapshot: it sets the isolation level, or locks a table.
+func comesBeforeSnapshot(query string) bool {
+	word, _, _ := strings.Cut(strings.TrimLeft(query[:min(len(query), 64)], " \t\r\n"), " ")
+	return strings.EqualFold(word, "set") || strings.EqualFold(word, "lock")
+}
+
+func (c *Conn) status() byte { return c.inner.Conn().PgConn().TxStatus() }
+
+// current returns the transaction that a statement is in, also one that was
+// begun by hand, nil if there is none.
+func (c *Conn) current() *tx {
+	switch {
+	case c.tx != nil:
+		return c.tx
+	case c.status() == 'I':
+		c.byHand = nil
+	case c.byHand == nil:
+		c.byHand = &tx{conn: c, binding: c.last}
+	}
+	return c.byHand
+}
+
+// modeOf returns the mode that pgx takes from the arguments, of several the last.
+func modeOf(args []driver.NamedValue) (mode pgx.QueryExecMode) {
 	for _, arg := range args {
 		switch value := arg.Value.(type) {
 		case pgx.QueryExecMode:
-			return value == mode
+			mode = value
 		case pgx.QueryRewriter, pgx.QueryResultFormats, pgx.QueryResultFormatsByOID:
 		default:
-			return false
+			return mode
 		}
 	}
-	return false
+	return mode
 }
 
 func (c *Conn) disarm() {
 	if begin, _ := c.link.unsent(); c.tx != nil && begin == "" {
 		c.tx.pending = ""
 	}
-	c.link.arm(Binding{}, "")
+	c.link.arm(cargo{})
 }
 
 // failed makes the position of an error that in the caller's own text, and finds
@@ -169,7 +199,7 @@ func (c *Conn) failed(err error) error {
 		pg.Position -= int32(added)
 	}
 	if c.tx != nil && c.tx.pending != "" && begin == "" {
-		c.tx.lost = c.Conn().PgConn().TxStatus() == 'I'
+		c.tx.lost = c.status() == 'I'
 	}
 	return err
 }
@@ -177,7 +207,7 @@ func (c *Conn) failed(err error) error {
 // BeginTx implements [driver.ConnBeginTx]. The server hears of the transaction
 // with its first statement.
 func (c *Conn) BeginTx(ctx context.Context, options driver.TxOptions) (driver.Tx, error) {
-	if c.Conn().IsClosed() {
+	if c.inner.Conn().IsClosed() {
 		return nil, driver.ErrBadConn
 	}
 	if err := ctx.Err(); err != nil {
@@ -190,6 +220,11 @@ func (c *Conn) BeginTx(ctx context.Context, options driver.TxOptions) (driver.Tx
 	binding, err := c.bind(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if c.tx != nil { // which the server takes with a warning
+		if binding, err = c.tx.join(ctx, binding); err != nil {
+			return nil, err
+		}
 	}
 	c.tx = &tx{conn: c, ctx: ctx, pending: text, binding: binding}
 	return c.tx, nil
@@ -219,77 +254,4 @@ func beginText(options driver.TxOptions) (string, error) {
 		text += " read only"
 	}
 	return text, nil
-}
-
-// tx is a transaction, which belongs to one tenant.
-type tx struct {
-	conn    *Conn
-	ctx     context.Context //nolint:containedctx // BeginTx's, as pgx's driver keeps it: Commit has none
-	pending string          // the BEGIN that is not sent yet
-	binding Binding
-	lost    bool // the BEGIN failed: what follows would run outside of a transaction
-}
-
-// join returns what a statement in the transaction is bound to. One whose
-// context names no tenant is the transaction's; the first that names one gives
-// it to a transaction that has none.
-func (t *tx) join(ctx context.Context, b Binding) (Binding, error) {
-	switch {
-	case t.lost:
-		return b, errLost
-	case b.isZero():
-		return t.binding, nil
-	case t.binding.isZero() || MaySwitch(ctx):
-		t.binding = b
-	case b.Tenant != t.binding.Tenant || b.System != t.binding.System:
-		return b, ErrTransactionTenant
-	}
-	return b, nil
-}
-
-// begin begins the transaction for a simple query, in which the failure of one
-// part would not keep the next from running.
-func (t *tx) begin(ctx context.Context) error {
-	if t.pending == "" {
-		return nil
-	}
-	if _, err := t.conn.inner.ExecContext(ctx, t.pending, nil); err != nil {
-		t.lost = true
-		return err
-	}
-	t.pending = ""
-	return nil
-}
-
-// Commit implements [driver.Tx].
-func (t *tx) Commit() error {
-	if t.lost {
-		_ = t.end("rollback")
-		return errLost
-	}
-	return t.end("commit")
-}
-
-// Rollback implements [driver.Tx].
-func (t *tx) Rollback() error { return t.end("rollback") }
-
-func (t *tx) end(command string) error {
-	t.conn.tx = nil
-	if t.pending != "" || t.lost {
-		return nil
-	}
-	conn := t.conn.Conn()
-	tag, err := conn.Exec(t.ctx, command)
-	if err != nil {
-		if conn.PgConn().TxStatus() != 'I' {
-			closed, cancel := context.WithCancel(context.WithoutCancel(t.ctx))
-			cancel()
-			_ = conn.Close(closed) // and the server rolls back
-		}
-		return err
-	}
-	if command == "commit" && tag.String() == "ROLLBACK" {
-		return pgx.ErrTxCommitRollback
-	}
-	return nil
 }

@@ -4,28 +4,39 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
+
+	"github.com/jackc/pgx/v5/pgproto3"
 )
 
 // link is a connection to the server. It puts messages before those that pgx
 // writes, and takes the answers to them out of what pgx reads.
 type link struct {
 	net.Conn
-	named bool // the statement that binds may be kept on the connection under a name
 
 	// pgx may read in the background while it writes, and takes its leave from a
 	// connection that it gives up in the background, too.
-	mu       sync.Mutex
-	binding  Binding // goes before what executes a statement
-	begin    string  // goes before whatever is sent next
-	added    int     // characters put before the text of a simple query
-	executes bool    // what is being written makes the server run a statement
-	sent     bool    // some of that was written
-	out      []byte
+	mu sync.Mutex
+	cargo
+	added    int      // characters put before the text of a simple query
+	executes bool     // the last write runs a statement
+	sent     bool     // one that does was written, since [link.arm]
+	out      []byte   // what goes before pgx's messages
 	expected []answer // what is taken out, in order
-	prepared bool     // the server has the statement that binds
-	serial   int      // part of its name, which changes after a failure
+	named    bool     // the statement that binds is kept on the connection under a name
+	prepared bool     // the server has it
+	unsynced bool     // a BEGIN that fails has nothing after it that makes the server go on
 	frame    frame
+}
+
+// cargo is what goes before the messages of a statement.
+type cargo struct {
+	binding Binding // before what executes
+	begin   string  // before whatever the server reads first, empty if there is none
+	// utility binds by statements that take no snapshot. The extended protocol
+	// takes several of them.
+	utility bool
 }
 
 // answer is the type of a server's message.
@@ -34,6 +45,7 @@ type answer byte
 const (
 	parseComplete   answer = '1'
 	bindComplete    answer = '2'
+	closeComplete   answer = '3'
 	dataRow         answer = 'D'
 	commandComplete answer = 'C'
 	errorResponse   answer = 'E'
@@ -41,14 +53,18 @@ const (
 	parameterStatus answer = 'S'
 	notification    answer = 'A'
 
-	bindParsed answer = 'p' // parseComplete, for the statement that binds
+	// What is expected of messages with a meaning of their own.
+	begun       answer = 'b' // commandComplete of BEGIN
+	namedClosed answer = 'c' // closeComplete, parseComplete and bindComplete of the statement that binds
+	namedParsed answer = 'p'
+	namedBound  answer = 'n'
 )
 
 // arm sets what goes before the messages that follow.
-func (l *link) arm(binding Binding, begin string) {
+func (l *link) arm(c cargo) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.binding, l.begin, l.added, l.sent = binding, begin, 0, false
+	l.cargo, l.added, l.sent = c, 0, false
 }
 
 // hasSent reports whether the server may have run a statement since [link.arm].
@@ -66,17 +82,27 @@ func (l *link) unsent() (begin string, added int) {
 	return l.begin, l.added
 }
 
+// maxKept is the size above which a buffer is not kept with the connection, and
+// messages are not copied behind ours.
+const maxKept = 16 << 10
+
 // Write implements [net.Conn]. pgx writes whole messages, and all of a statement at once.
-func (l *link) Write(b []byte) (int, error) {
-	out, err := l.carrying(b)
+func (l *link) Write(b []byte) (n int, err error) {
+	ours, theirs, err := l.carrying(b)
 	if err != nil {
 		return 0, err
 	}
-	n, err := l.Conn.Write(out)
+	for _, part := range [][]byte{ours, theirs} {
+		if err == nil && len(part) > 0 {
+			var written int
+			written, err = l.Conn.Write(part)
+			n += written
+		}
+	}
 	if err == nil {
 		n = len(b)
 	} else {
-		n = max(0, n-(len(out)-len(b)))
+		n = max(0, n-(len(ours)+len(theirs)-len(b)))
 	}
 	l.wrote(n)
 	return n, err
@@ -86,6 +112,9 @@ func (l *link) wrote(n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.sent = l.sent || l.executes && n > 0
+	if cap(l.out) > maxKept {
+		l.out = nil
+	}
 }
 
 // Read implements [net.Conn].
@@ -108,6 +137,7 @@ type frame struct {
 	read int     // bytes of the head that were read
 	rest int     // bytes of the body still to come
 	drop bool    // the message is taken out
+	tag  []byte  // the start of a commandComplete's body
 }
 
 // take moves what pgx is to see to the front of b and returns its length.
@@ -134,6 +164,7 @@ func (l *link) next(b []byte) (n int, err error) {
 	if f.rest > 0 {
 		n = min(f.rest, len(b))
 		f.rest -= n
+		l.heed(b[:n])
 		return n, nil
 	}
 	if f.read == 0 {
@@ -143,9 +174,23 @@ func (l *link) next(b []byte) (n int, err error) {
 	}
 	n = copy(f.head[f.read:], b)
 	if f.read += n; f.read == len(f.head) {
-		f.read, f.rest = 0, int(binary.BigEndian.Uint32(f.head[1:]))-4
+		f.read, f.rest, f.tag = 0, int(binary.BigEndian.Uint32(f.head[1:]))-4, f.tag[:0]
 	}
 	return n, nil
+}
+
+// heed learns from the answer to a DEALLOCATE or DISCARD that the statement
+// which binds is gone.
+func (l *link) heed(body []byte) {
+	f := &l.frame
+	const enough = len("DISCARD")
+	if answer(f.head[0]) != commandComplete || f.drop || len(f.tag) >= enough {
+		return
+	}
+	f.tag = append(f.tag, body[:min(len(body), enough-len(f.tag))]...)
+	if tag := string(f.tag); tag == "DISCARD" || tag == "DEALLOC" {
+		l.prepared = false
+	}
 }
 
 // isExpected reports whether a message answers one of ours.
@@ -153,19 +198,41 @@ func (l *link) isExpected(got answer) (bool, error) {
 	switch {
 	case len(l.expected) == 0, got == noticeResponse, got == parameterStatus, got == notification:
 		return false, nil
-	case got == errorResponse:
-		// The server skips pgx's messages, too, and the error becomes the statement's.
-		l.expected, l.prepared = nil, false
-		l.serial++
-		return false, nil
+	case got == errorResponse: // which becomes the statement's: the server skips pgx's messages
+		return false, l.fail()
 	}
 	want := l.expected[0]
 	l.expected = l.expected[1:]
-	if want == bindParsed {
+	switch want {
+	case begun:
+		l.unsynced, want = false, commandComplete
+	case namedClosed:
+		want = closeComplete
+	case namedParsed:
 		l.prepared, want = true, parseComplete
+	case namedBound:
+		want = bindComplete
 	}
 	if got != want {
 		return false, fmt.Errorf("pgpipe: the server answered with a message %q instead of %q", got, want)
 	}
 	return true, nil
+}
+
+// fail gives up on what is still expected. A simple query is skipped with the
+// BEGIN before it, and has no Sync that would end the skipping.
+func (l *link) fail() error {
+	if slices.ContainsFunc(l.expected, func(a answer) bool { return a == namedClosed || a == namedParsed || a == namedBound }) {
+		l.prepared = false
+	}
+	l.expected = nil
+	if !l.unsynced {
+		return nil
+	}
+	l.unsynced = false
+	sync, err := (&pgproto3.Sync{}).Encode(nil)
+	if err == nil {
+		_, err = l.Conn.Write(sync)
+	}
+	return err
 }

@@ -2,9 +2,7 @@ package pgpipe
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgproto3"
@@ -15,37 +13,36 @@ import (
 const bindSQL = "SELECT set_config('" + models.TenantSetting + "', $1, true), set_config('" +
 	models.ActorSetting + "', $2, true), set_config('" + models.RequestSetting + "', $3, true)"
 
-// carrying returns what is sent for pgx's messages, with ours before them.
-func (l *link) carrying(b []byte) ([]byte, error) {
+// carrying returns what is sent for pgx's messages: ours, and theirs where they
+// are not in it.
+func (l *link) carrying(b []byte) (ours, theirs []byte, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	simple, parses, executes := kindOf(b)
 	l.executes = simple || executes
-	if l.begin == "" && l.binding.isZero() {
-		return b, nil
+	out := l.out[:0]
+	if l.begin != "" && (simple || parses || executes) {
+		if out, err = execute(out, "", l.begin, nil); err != nil {
+			return nil, nil, err
+		}
+		l.expected = append(l.expected, parseComplete, bindComplete, begun)
+		l.begin, l.unsynced = "", simple
 	}
-	l.out, l.added = l.out[:0], 0
-	var err error
+	bound := !l.binding.isZero()
 	switch {
-	case simple && l.begin != "":
-		return nil, errors.New("pgpipe: a simple query before its transaction has begun")
-	case simple && len(b) > len("Q0000\x00"): // pgx asks for the answer to an empty one
-		l.out = l.simple(l.out, string(b[5:len(b)-1]))
-		return l.out, nil
+	case bound && simple && len(b) > len("Q0000\x00"): // pgx asks for the answer to an empty one
+		l.out = l.simple(out, string(b[5:len(b)-1]))
+		return l.out, nil, nil
+	case bound && executes && l.utility:
+		out, err = l.bindByUtility(out)
+	case bound && executes:
+		out, err = l.bind(out)
 	}
-	if l.begin != "" && (parses || executes) {
-		if l.out, err = l.execute(l.out, "", l.begin, nil); err != nil {
-			return nil, err
-		}
-		l.expected = append(l.expected, parseComplete, bindComplete, commandComplete)
-		l.begin = ""
+	if l.out = out; len(out) > 0 && len(b) <= maxKept {
+		l.out = append(out, b...)
+		return l.out, nil, err
 	}
-	if executes && !l.binding.isZero() {
-		if l.out, err = l.bind(l.out); err != nil {
-			return nil, err
-		}
-	}
-	return append(l.out, b...), nil
+	return out, b, err
 }
 
 // kindOf says what the messages do.
@@ -64,36 +61,60 @@ func kindOf(b []byte) (simple, parses, executes bool) {
 	return simple, parses, executes
 }
 
+// bindName is the name of the statement that binds.
+const bindName = "courtroll_bind"
+
 // bind adds the statement that binds. Where it may have a name it is parsed
 // once for the connection. Behind a pooler that gives each transaction another
-// connection it has none, which is free then: in the modes that are for poolers
-// pgx parses its own before it runs them, too.
+// connection it has none, which costs little then: in the modes that are for
+// poolers pgx parses its own before it runs them, too.
 func (l *link) bind(out []byte) (_ []byte, err error) {
-	name := ""
+	name, text := "", bindSQL
 	if l.named {
-		name = "courtroll_bind_" + strconv.Itoa(l.serial)
-	}
-	text := bindSQL
-	if l.prepared {
-		text = ""
-	}
-	binding := [][]byte{[]byte(l.binding.Tenant), []byte(l.binding.Actor), []byte(l.binding.Request)}
-	if out, err = l.execute(out, name, text, binding); err != nil {
-		return nil, err
+		name = bindName
 	}
 	switch {
 	case l.prepared:
-	case l.named:
-		l.expected = append(l.expected, bindParsed)
+		text = ""
+	case l.named: // there may be one, of which an error was told
+		if out, err = (&pgproto3.Close{ObjectType: 'S', Name: bindName}).Encode(out); err != nil {
+			return nil, err
+		}
+		l.expected = append(l.expected, namedClosed, namedParsed)
 	default:
 		l.expected = append(l.expected, parseComplete)
 	}
-	l.expected = append(l.expected, bindComplete, dataRow, commandComplete)
+	if l.named {
+		l.expected = append(l.expected, namedBound, dataRow, commandComplete)
+	} else {
+		l.expected = append(l.expected, bindComplete, dataRow, commandComplete)
+	}
+	return execute(out, name, text, [][]byte{[]byte(l.binding.Tenant), []byte(l.binding.Actor), []byte(l.binding.Request)})
+}
+
+// bindByUtility adds statements that bind and take no snapshot.
+func (l *link) bindByUtility(out []byte) (_ []byte, err error) {
+	for _, text := range l.binding.utility() {
+		if out, err = execute(out, "", text, nil); err != nil {
+			return nil, err
+		}
+		l.expected = append(l.expected, parseComplete, bindComplete, commandComplete)
+	}
 	return out, nil
 }
 
+// utility returns the statements that bind by SET. It takes no snapshot, so that
+// a transaction may still be told its isolation level or lock a table before it has one.
+func (b Binding) utility() []string {
+	return []string{
+		"SET LOCAL " + models.TenantSetting + "=" + literal(b.Tenant),
+		"SET LOCAL " + models.ActorSetting + "=" + literal(b.Actor),
+		"SET LOCAL " + models.RequestSetting + "=" + literal(b.Request),
+	}
+}
+
 // execute adds the messages that run a statement, parsed before if there is a text.
-func (l *link) execute(out []byte, name, text string, params [][]byte) ([]byte, error) {
+func execute(out []byte, name, text string, params [][]byte) ([]byte, error) {
 	messages := []pgproto3.FrontendMessage{
 		&pgproto3.Parse{Name: name, Query: text},
 		&pgproto3.Bind{PreparedStatement: name, Parameters: params},
@@ -111,15 +132,11 @@ func (l *link) execute(out []byte, name, text string, params [][]byte) ([]byte, 
 	return out, nil
 }
 
-// simple adds a simple query with the binding before its text. SET takes no
-// snapshot, so that a transaction may still be told its isolation level or lock
-// a table before it has one.
+// simple adds a simple query with the binding before its text.
 func (l *link) simple(out []byte, query string) []byte {
 	var prefix strings.Builder
-	for _, setting := range []struct{ name, value string }{
-		{models.TenantSetting, l.binding.Tenant}, {models.ActorSetting, l.binding.Actor}, {models.RequestSetting, l.binding.Request},
-	} {
-		prefix.WriteString("SET LOCAL " + setting.name + "=" + literal(setting.value) + ";")
+	for _, text := range l.binding.utility() {
+		prefix.WriteString(text + ";")
 		l.expected = append(l.expected, commandComplete)
 	}
 	l.added = prefix.Len()

@@ -57,13 +57,8 @@ var (
 // one of [pgx.ParseConfig]; the options are those of pgx's own driver.
 func Open(config *pgx.ConnConfig, bind BindFunc, options ...stdlib.OptionOpenDB) (*sql.DB, error) {
 	config = config.Copy()
-	named := false
-	switch config.DefaultQueryExecMode {
-	case pgx.QueryExecModeCacheStatement:
-		named = true
-	case pgx.QueryExecModeCacheDescribe, pgx.QueryExecModeExec:
-	default:
-		return nil, fmt.Errorf("%s: %w", config.DefaultQueryExecMode, ErrExecMode)
+	if err := checkMode(config.DefaultQueryExecMode); err != nil {
+		return nil, err
 	}
 	theirs := config.AfterNetConnect
 	config.AfterNetConnect = func(ctx context.Context, c *pgconn.Config, conn net.Conn) (net.Conn, error) {
@@ -73,9 +68,17 @@ func Open(config *pgx.ConnConfig, bind BindFunc, options ...stdlib.OptionOpenDB)
 				return conn, err
 			}
 		}
-		return &link{Conn: conn, named: named}, nil
+		return &link{Conn: conn}, nil
 	}
 	return sql.OpenDB(&connector{Connector: stdlib.GetConnector(*config, options...), bind: bind}), nil
+}
+
+func checkMode(mode pgx.QueryExecMode) error {
+	switch mode {
+	case pgx.QueryExecModeCacheStatement, pgx.QueryExecModeCacheDescribe, pgx.QueryExecModeExec:
+		return nil
+	}
+	return fmt.Errorf("%s: %w", mode, ErrExecMode)
 }
 
 // Binds reports whether the pool is one of [Open].
@@ -120,5 +123,10 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	if !ok {
 		return nil, errors.Join(errors.New("pgpipe: an option replaced the connection's config"), inner.Close())
 	}
+	mode := conn.Conn().Config().DefaultQueryExecMode // an option may have changed it
+	if err := checkMode(mode); err != nil {
+		return nil, errors.Join(err, inner.Close())
+	}
+	wire.named = mode == pgx.QueryExecModeCacheStatement
 	return &Conn{inner: conn, link: wire, bind: c.bind}, nil
 }
