@@ -4,6 +4,7 @@ package tests
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"testing"
 	"time"
@@ -62,6 +63,14 @@ var schema = pgtest.Template{Name: "schema", Build: func(owner *gorm.DB) error {
 }}
 
 var rules = tenancy.Rules{Models: []any{&Page{}, &Author{}, &Revision{}}, Shared: []any{&Country{}}}
+
+// protect makes the walls of the database, as an app does after AutoMigrate.
+func protect(owner *gorm.DB, roles pgtest.Roles, rules tenancy.Rules) error {
+	m := migrate.New(owner, migrate.Config{Rules: rules, AppRole: roles.AppRole, SystemRole: roles.SystemRole})
+	_, upErr := m.Up(context.Background())
+	_, err := m.Protect(context.Background())
+	return errors.Join(upErr, err)
+}
 
 // bundle is one test's database, reached as an app would, with a context for
 // each of two tenants.
