@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
 
 	"github.com/courtroll/courtroll/audit"
@@ -77,6 +78,7 @@ func protect(owner *gorm.DB, roles pgtest.Roles, rules tenancy.Rules) error {
 type bundle struct {
 	*pgtest.DB
 	app       *gorm.DB
+	super     *gorm.DB // sees every row
 	acme, hal context.Context
 	system    context.Context
 }
@@ -97,7 +99,7 @@ func setupWith(t *testing.T, config audit.Config) *bundle {
 func newBundle(t *testing.T, db *pgtest.DB, app *gorm.DB) *bundle {
 	ctx := audit.WithActor(t.Context(), audit.Actor{ID: "u_1", Name: "Ann", IP: netip.MustParseAddr("192.0.2.7"), RequestID: "r_1"})
 	return &bundle{
-		DB: db, app: app,
+		DB: db, app: app, super: db.Open(postgres.Open(db.SuperDSN), &gorm.Config{DisableAutomaticPing: true}),
 		acme:   tenancy.WithTenant(ctx, "acme"),
 		hal:    tenancy.WithTenant(ctx, "hal"),
 		system: tenancy.AsSystem(ctx, "test"),
