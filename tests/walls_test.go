@@ -29,12 +29,6 @@ func eachWall(t *testing.T, test func(t *testing.T, w walls)) {
 	}
 }
 
-// withTables is setup with further tables and models. noAudit leaves the audit plugin out.
-func withTables(t *testing.T, noAudit bool, models, shared []any, ddl ...string) *bundle {
-	t.Helper()
-	return walls{}.with(t, noAudit, models, shared, ddl...)
-}
-
 func makeTables(t *testing.T, db *pgtest.DB, ddl []string) {
 	t.Helper()
 	roles := db.AppRole + ", " + db.SystemRole
@@ -47,8 +41,8 @@ func rulesWith(models, shared []any) tenancy.Rules {
 	return tenancy.Rules{Models: append(models, &Page{}, &Author{}, &Revision{}), Shared: append(shared, &Country{})}
 }
 
-// with is withTables behind the walls. The tables of models are protected once
-// they are made.
+// with is setup with further tables and models, which are protected once they are
+// made. noAudit leaves the audit plugin out.
 func (w walls) with(t *testing.T, noAudit bool, models, shared []any, ddl ...string) *bundle {
 	t.Helper()
 	db := pgtest.New(t, schema)
@@ -84,7 +78,7 @@ func (w walls) open(t *testing.T, db *pgtest.DB, r tenancy.Rules, noAudit bool) 
 // isNoModel reports whether nothing is wrong but that tables have no model: they
 // are made for tests of what becomes of such.
 func isNoModel(err error) bool {
-	all, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // it is Verify's own
+	all, ok := err.(interface{ Unwrap() []error })
 	return ok && !slices.ContainsFunc(all.Unwrap(), func(err error) bool { return !errors.Is(err, tenancy.ErrNoModel) })
 }
 

@@ -43,8 +43,8 @@ func TestNonInterference(t *testing.T) {
 	t.Parallel()
 	sites := openSites(t)
 	_ = flag.Set("rapid.nofailfile", "true")
-	for _, f := range forms {
-		t.Run(f.name, func(t *testing.T) { //nolint:paralleltest // the sites are for one form at a time, and so is rapid's flag
+	for _, f := range forms { // one at a time: the sites are for one, and so is rapid's flag
+		t.Run(f.name, func(t *testing.T) {
 			_ = flag.Set("rapid.checks", fmt.Sprint(max(1, *programs/f.share)))
 			s := f.open(t)
 			seen := &coverage{finishers: map[string]int{}}

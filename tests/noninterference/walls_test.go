@@ -35,7 +35,7 @@ func TestWalls(t *testing.T) {
 		{policiesAlone, "policies"}, {policiesAlone, "login"}, {policiesAlone, "keys"},
 		{both, "policies"}, {both, "keys"}, {pooled, "policies"}, {pooled, "keys"},
 	} {
-		t.Run(c.form.name+" without "+c.removed, func(t *testing.T) { //nolint:paralleltest // the sites are for one form at a time
+		t.Run(c.form.name+" without "+c.removed, func(t *testing.T) {
 			s := c.form.open(t)
 			removals[c.removed](t, s)
 			generator := rapid.Custom(func(t *rapid.T) program { return drawProgram(t, c.form) })
