@@ -11,10 +11,10 @@ GOLANGCI_LINT = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 SHIPPED       = ./models,./tenancy,./audit,./migrate,./internal/...
 
 .DEFAULT_GOAL := help
-.PHONY: help test race beside guards lint fmt bench demo soak cover fuzz
+.PHONY: help test race beside guards lint fmt bench performance demo soak cover fuzz
 
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 test: ## Run the tests
 	$(GO) test ./...
@@ -38,8 +38,12 @@ fmt: ## Format the code
 bench: ## Run the benchmarks ITERATIONS times, each for BENCHTIME (1x: once)
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) -count $(ITERATIONS) ./tests
 
-demo: ## Replay real edits through the library and show the trail
+performance: ## Measure the walls against plain GORM and write docs/performance.md (6 minutes)
+	$(GO) test -count=1 -timeout 1h -v ./tests/performance -pages 100000 -rounds 400 -update
+
+demo: ## Replay real edits with the trail that they leave, and put up the walls and attack them
 	$(GO) run ./examples/quickstart
+	$(GO) run ./examples/walls
 
 soak: ## Run PROGRAMS generated programs against tenants that live alone
 	$(GO) test -count=1 -timeout 2h -run TestNonInterference -v ./tests/noninterference -programs $(PROGRAMS)

@@ -174,6 +174,28 @@ func TestUnprotect(t *testing.T) {
 		}
 	})
 
+	t.Run("of some leaves the others protected, and checks its keys against all their rows", func(t *testing.T) {
+		t.Parallel()
+		p := setupLibrary(t)
+		p.seed(t)
+		p.super.exec(t, `INSERT INTO book_tags (tenant_id, book_id, tag_id) VALUES ('a', 1, 1)`)
+		p.protect(t)
+		if _, err := migrate.New(p.owner, p.config()).Unprotect(t.Context(), &Book{}); err != nil {
+			t.Fatal(err)
+		}
+		got := p.lines(t, `SELECT relname::text FROM pg_class WHERE relforcerowsecurity AND relrowsecurity ORDER BY 1`)
+		if diff := cmp.Diff([]string{"shelves", "tags"}, got); diff != "" {
+			t.Error(diff)
+		}
+		got = p.lines(t, `SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE contype = 'f' AND convalidated
+			AND conrelid IN ('books'::regclass, 'book_tags'::regclass) ORDER BY 1`)
+		want := []string{"FOREIGN KEY (book_id) REFERENCES books(id)", "FOREIGN KEY (sequel_id) REFERENCES books(id)",
+			"FOREIGN KEY (shelf_id) REFERENCES shelves(id) ON DELETE SET NULL", "FOREIGN KEY (tag_id) REFERENCES tags(id)"}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Error(diff)
+		}
+	})
+
 	t.Run("ErrStillReferenced", func(t *testing.T) {
 		t.Parallel()
 		p := setupLibrary(t)

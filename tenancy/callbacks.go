@@ -10,32 +10,37 @@ import (
 )
 
 func (p *Plugin) registerCallbacks(db *gorm.DB) error {
-	set := func(guard func(*gorm.DB)) hooks.Set { return hooks.Set{Guard: p.routed(guard), Open: p.openBound, Close: p.close} }
+	set := func(guard func(*gorm.DB)) hooks.Set {
+		return hooks.Set{Guard: p.routed(guard), Open: p.openBound, Close: p.close}
+	}
 	return hooks.Plugin{
 		Name:   "tenancy",
 		Create: set(p.guardCreate),
 		Query:  set(p.guardQuery),
 		Update: set(p.guardUpdate),
 		Delete: set(p.guardChange),
-		Row:    hooks.Set{Guard: p.guardRow, Open: p.openRow, Close: p.close},
+		Row:    hooks.Set{Guard: p.guardRow, Open: p.open, Close: p.close},
 		Raw:    set(func(*gorm.DB) {}), // the text is there: the verifier decides
 	}.Register(db)
 }
 
-// routed refuses a statement that would run with another login, or in a
-// transaction of another tenant.
+// routed chooses the pool before BEGIN, and refuses a statement that would run
+// with another login, or in a transaction of another tenant.
 func (p *Plugin) routed(guard func(*gorm.DB)) func(*gorm.DB) {
 	return func(db *gorm.DB) {
-		if db.Error == nil {
-			if err := p.route(db.Statement); err != nil {
+		if db.Error == nil && stmtpool.Of(db.Statement) == nil {
+			pool, err := p.route(db.Statement.Context, db.Statement.ConnPool, false)
+			if err != nil {
 				_ = db.AddError(refuse(db.Statement.Table, err))
 			}
+			db.Statement.ConnPool = pool
 		}
 		guard(db)
 	}
 }
 
 // openBound opens a transaction for a statement that can be bound in one alone.
+// Rows outlive their callbacks, and it: they are refused.
 func (p *Plugin) openBound(db *gorm.DB) {
 	p.open(db)
 	pool := stmtpool.Of(db.Statement)
@@ -47,24 +52,22 @@ func (p *Plugin) openBound(db *gorm.DB) {
 	}
 }
 
-// openRow is for rows that outlive the callbacks: an error is theirs.
-func (p *Plugin) openRow(db *gorm.DB) {
-	err := p.route(db.Statement)
-	p.open(db)
-	if pool := stmtpool.Of(db.Statement); pool != nil && err != nil {
-		pool.Verify = slices.Insert(pool.Verify, 0, func(string, []any) error { return refuse(db.Statement.Table, err) })
-	}
-}
-
-// open puts the check of the final text between the statement and its connection.
+// open puts the check of the final text between the statement and its
+// connection, which another plugin may have chosen by now.
 func (p *Plugin) open(db *gorm.DB) {
 	if db.Error != nil || db.DryRun || removed("text") {
 		return
 	}
+	ctx, byHand := db.Statement.Context, db.Statement.SQL.Len() > 0
 	pool := stmtpool.Open(db)
-	check := verifier{plugin: p, scope: scopeOf(db.Statement.Context)}
+	check := verifier{plugin: p, scope: scopeOf(ctx)}
+	conn, err := p.route(ctx, pool.ConnPool, byHand)
+	pool.ConnPool = conn
 	// Whose statement it is comes before what else may be wrong with it.
 	pool.Verify = slices.Insert(pool.Verify, 0, check.verify)
+	if err != nil {
+		pool.Verify = slices.Insert(pool.Verify, 0, func(string, []any) error { return refuse(db.Statement.Table, err) })
+	}
 }
 
 func (p *Plugin) close(db *gorm.DB) {

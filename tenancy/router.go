@@ -161,7 +161,7 @@ func (r *router) Ping() error {
 	if err != nil {
 		return err
 	}
-	return db.Ping()
+	return db.Ping() //nolint:noctx // as GORM asks it
 }
 
 // routedTx is a transaction of one tenant, or of system scope.
@@ -280,35 +280,51 @@ func (t *routedTx) StmtContext(ctx context.Context, stmt *sql.Stmt) *sql.Stmt {
 // GetDBConn implements [gorm.GetDBConnector].
 func (t *routedTx) GetDBConn() (*sql.DB, error) { return sqlDB(t.Tx) }
 
-// route lets a statement of system scope run with the system login, and only
-// such a one. Prepared statements, which GORM keeps by their text, are not for it.
-func (p *Plugin) route(stmt *gorm.Statement) error {
-	system := isSystem(stmt.Context)
+// route returns the pool for a statement: one of system scope runs with the
+// system login, and only such a one. Prepared statements, which GORM keeps by
+// their text, are not for it. A statement written by hand may change what the
+// server was told.
+func (p *Plugin) route(ctx context.Context, pool gorm.ConnPool, byHand bool) (gorm.ConnPool, error) {
+	system := isSystem(ctx)
 	if p.router == nil {
 		if system && p.config.RowLevelSecurity {
-			return ErrSystemLogin
+			return pool, ErrSystemLogin
 		}
-		return nil
+		return pool, nil
 	}
-	pool := stmt.ConnPool
+	under := pool
 	if prepared, ok := pool.(*gorm.PreparedStmtTX); ok {
-		pool = prepared.Tx
+		under = prepared.Tx
 	}
-	_, isTx := pool.(gorm.TxCommitter)
-	tx, routed := pool.(*routedTx)
+	_, isTx := under.(gorm.TxCommitter)
+	tx, routed := under.(*routedTx)
 	switch {
+	case routed && byHand:
+		tx.mistrust()
+		fallthrough
 	case routed:
 		if system {
-			stmt.ConnPool = tx
+			pool = tx
 		}
-		if stmt.SQL.Len() > 0 {
-			tx.mistrust() // written by hand
-		}
-		return tx.join(stmt.Context)
+		return pool, tx.join(ctx)
 	case system && (isTx || p.router.system == nil):
-		return ErrSystemLogin
+		return pool, ErrSystemLogin
 	case system:
-		stmt.ConnPool = p.router
+		return p.router, nil
+	case p.router.binds:
+		return p.binding(pool, under), nil
 	}
-	return nil
+	return pool, nil
+}
+
+// binding returns a pool that binds, for one of another plugin's choice or a
+// connection that the caller took for himself.
+func (p *Plugin) binding(pool, under gorm.ConnPool) gorm.ConnPool {
+	switch conn := under.(type) {
+	case *router, *gorm.PreparedStmtDB: // which is over the router
+		return pool
+	case gorm.Tx:
+		return &routedTx{Tx: conn, router: p.router}
+	}
+	return &router{app: under, system: p.router.system, binds: true}
 }

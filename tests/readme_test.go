@@ -49,6 +49,8 @@ var (
 	_ models.Tenant
 	_ = tenancy.New
 	_ = tenancytest.Run
+
+	rules tenancy.Rules
 )
 
 type (

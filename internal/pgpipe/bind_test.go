@@ -50,27 +50,46 @@ func count(t *testing.T, ctx context.Context, on queryer, args ...any) int {
 	return n
 }
 
+// queryError runs a query to its end.
+func queryError(ctx context.Context, on queryer, query string, args ...any) error {
+	rows, err := on.QueryContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+	}
+	return rows.Err()
+}
+
+// prepareError prepares a statement and drops it.
+func prepareError(ctx context.Context, on interface {
+	PrepareContext(ctx context.Context, query string) (*sql.Stmt, error)
+}, query string) error {
+	stmt, err := on.PrepareContext(ctx, query)
+	if err == nil {
+		defer stmt.Close()
+	}
+	return err
+}
+
 func TestConfines(t *testing.T) {
 	t.Parallel()
 	for _, mode := range modes {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
 			pool := setup(t, mode)
-			prepared, err := pool.Prepare(`SELECT id FROM docs WHERE id < $1`)
+			prepared, err := pool.PrepareContext(t.Context(), `SELECT count(*) FROM docs WHERE id < $1`)
 			must(t, err)
+			defer prepared.Close()
 			acme, hal := as(t.Context(), "acme"), as(t.Context(), "hal")
 			for range 3 {
 				for _, c := range []struct {
 					ctx  context.Context
 					want int
 				}{{acme, 2}, {hal, 1}, {t.Context(), 0}, {bound(t.Context(), pgpipe.Binding{System: true, Actor: "u"}), 0}} {
-					rows, err := prepared.QueryContext(c.ctx, 9)
-					must(t, err)
-					n := 0
-					for rows.Next() {
-						n++
-					}
-					must(t, rows.Close())
+					var n int
+					must(t, prepared.QueryRowContext(c.ctx, 9).Scan(&n))
 					got := []int{count(t, c.ctx, pool), count(t, c.ctx, pool, 9), count(t, c.ctx, pool, pgx.QueryExecModeSimpleProtocol, 9), n}
 					if diff := cmp.Diff(slices.Repeat([]int{c.want}, len(got)), got); diff != "" {
 						t.Errorf("without arguments, with, simple, prepared: -want +got:\n%s", diff)
@@ -173,25 +192,20 @@ func TestLeavesNothing(t *testing.T) {
 				}
 			}
 			for name, do := range map[string]func(){
-				"query":         func() { count(t, acme, pool, 1) },
-				"exec":          func() { _, _ = pool.ExecContext(acme, `UPDATE docs SET title = 'x'`) },
-				"error":         func() { _, _ = pool.ExecContext(acme, `SELECT $1::int / 0`, 1) },
-				"syntax error":  func() { _, _ = pool.ExecContext(acme, `SELEC`) },
-				"canceled":      func() { _, _ = pool.ExecContext(canceled, `SELECT 1`) },
-				"not encodable": func() { _, _ = pool.ExecContext(acme, `SELECT $1::int`, "x") },
-				"early close": func() {
-					rows, err := pool.QueryContext(acme, `SELECT generate_series(1, 9999)`)
-					must(t, err)
-					rows.Next()
-					_ = rows.Close()
-				},
+				"query":          func() { count(t, acme, pool, 1) },
+				"exec":           func() { _, _ = pool.ExecContext(acme, `UPDATE docs SET title = 'x'`) },
+				"error":          func() { _, _ = pool.ExecContext(acme, `SELECT $1::int / 0`, 1) },
+				"syntax error":   func() { _, _ = pool.ExecContext(acme, `SELEC`) },
+				"canceled":       func() { _, _ = pool.ExecContext(canceled, `SELECT 1`) },
+				"not encodable":  func() { _, _ = pool.ExecContext(acme, `SELECT $1::int`, "x") },
+				"early close":    func() { must(t, pool.QueryRowContext(acme, `SELECT generate_series(1, 9999)`).Scan(new(int))) },
 				"commit":         inTx((*sql.Tx).Commit, `UPDATE docs SET title = 'x'`),
 				"rollback":       inTx((*sql.Tx).Rollback, `UPDATE docs SET title = 'x'`),
 				"failed":         inTx((*sql.Tx).Commit, `SELECT 1/0`),
 				"nothing":        inTx((*sql.Tx).Commit),
 				"savepoint":      inTx((*sql.Tx).Commit, `SAVEPOINT a`, `SELECT 1/0`, `ROLLBACK TO SAVEPOINT a`, `SELECT 1`),
 				"own commit":     inTx((*sql.Tx).Commit, `COMMIT`, `SELECT 1`),
-				"prepare failed": func() { _, _ = pool.PrepareContext(acme, `SELEC`) },
+				"prepare failed": func() { _ = prepareError(acme, pool, `SELEC`) },
 			} {
 				do()
 				if diff := cmp.Diff([]string{"", "", ""}, settingsOf(t, t.Context(), pool)); diff != "" {
@@ -229,7 +243,7 @@ func TestTransactionIsOfOneTenant(t *testing.T) {
 				if !errors.Is(err, pgpipe.ErrTransactionTenant) {
 					t.Errorf("got %v, want ErrTransactionTenant", err)
 				}
-				if _, err := tx.QueryContext(other, `SELECT $1::int`, 1); !errors.Is(err, pgpipe.ErrTransactionTenant) {
+				if err := queryError(other, tx, `SELECT $1::int`, 1); !errors.Is(err, pgpipe.ErrTransactionTenant) {
 					t.Errorf("got %v, want ErrTransactionTenant", err)
 				}
 			}
@@ -273,11 +287,7 @@ func TestLostTransaction(t *testing.T) {
 	t.Parallel()
 	for name, first := range map[string]func(context.Context, *sql.Tx) error{
 		"Query": func(ctx context.Context, tx *sql.Tx) error {
-			rows, err := tx.QueryContext(ctx, `INSERT INTO docs VALUES (7, $1, 'x') RETURNING id`, "acme")
-			if err == nil {
-				_ = rows.Close()
-			}
-			return err
+			return queryError(ctx, tx, `INSERT INTO docs VALUES (7, $1, 'x') RETURNING id`, "acme")
 		},
 		"Exec": func(ctx context.Context, tx *sql.Tx) error {
 			_, err := tx.ExecContext(ctx, `INSERT INTO docs VALUES (7, $1, 'x')`, "acme")
@@ -288,8 +298,7 @@ func TestLostTransaction(t *testing.T) {
 			return err
 		},
 		"Prepare": func(ctx context.Context, tx *sql.Tx) error {
-			_, err := tx.PrepareContext(ctx, `INSERT INTO docs VALUES (7, $1, 'x')`)
-			return err
+			return prepareError(ctx, tx, `INSERT INTO docs VALUES (7, $1, 'x')`)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -331,7 +340,7 @@ func TestExecModes(t *testing.T) {
 		}
 	}
 	pool := openPipe(t, parse(t, db.AppDSN, "exec"))
-	if _, err := pool.QueryContext(as(t.Context(), "acme"), `SELECT $1::int`, pgx.QueryExecModeDescribeExec, 1); !errors.Is(err, pgpipe.ErrExecMode) {
+	if err := queryError(as(t.Context(), "acme"), pool, `SELECT $1::int`, pgx.QueryExecModeDescribeExec, 1); !errors.Is(err, pgpipe.ErrExecMode) {
 		t.Errorf("got %v, want ErrExecMode", err)
 	}
 }
@@ -345,11 +354,11 @@ func TestBindError(t *testing.T) {
 	})
 	must(t, err)
 	defer pool.Close()
-	_, execErr := pool.Exec(`SELECT 1`)
-	_, queryErr := pool.Query(`SELECT 1`)
-	_, beginErr := pool.Begin()
-	_, prepareErr := pool.Prepare(`SELECT 1`)
-	for _, err := range []error{execErr, queryErr, beginErr, prepareErr} {
+	_, execErr := pool.ExecContext(t.Context(), `SELECT 1`)
+	_, beginErr := pool.BeginTx(t.Context(), nil)
+	for _, err := range []error{
+		execErr, queryError(t.Context(), pool, `SELECT 1`), beginErr, prepareError(t.Context(), pool, `SELECT 1`),
+	} {
 		if !errors.Is(err, refused) {
 			t.Errorf("got %v, want that of the BindFunc", err)
 		}

@@ -215,7 +215,7 @@ func beginText(options driver.TxOptions) (string, error) {
 // tx is a transaction, which belongs to one tenant.
 type tx struct {
 	conn    *Conn
-	ctx     context.Context // BeginTx's, as pgx's driver keeps it: Commit has none
+	ctx     context.Context //nolint:containedctx // BeginTx's, as pgx's driver keeps it: Commit has none
 	pending string          // the BEGIN that is not sent yet
 	binding Binding
 	lost    bool // the BEGIN failed: what follows would run outside of a transaction

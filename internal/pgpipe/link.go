@@ -85,32 +85,38 @@ type frame struct {
 func (l *link) take(b []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	f, kept := &l.frame, 0
+	kept := 0
 	for i := 0; i < len(b); {
-		n := min(f.rest, len(b)-i)
-		if f.rest > 0 {
-			f.rest -= n
-		} else {
-			if f.read == 0 {
-				var err error
-				if f.drop, err = l.isExpected(answer(b[i])); err != nil {
-					return 0, err
-				}
-			}
-			n = copy(f.head[f.read:], b[i:])
-			if f.read += n; f.read == len(f.head) {
-				f.read, f.rest = 0, int(binary.BigEndian.Uint32(f.head[1:]))-4
-			}
+		n, err := l.next(b[i:])
+		if err != nil {
+			return 0, err
 		}
-		if !f.drop {
-			if kept != i {
-				copy(b[kept:], b[i:i+n])
-			}
-			kept += n
+		if !l.frame.drop {
+			kept += copy(b[kept:], b[i:i+n])
 		}
 		i += n
 	}
 	return kept, nil
+}
+
+// next goes over one message's head or body, or what is there of it.
+func (l *link) next(b []byte) (n int, err error) {
+	f := &l.frame
+	if f.rest > 0 {
+		n = min(f.rest, len(b))
+		f.rest -= n
+		return n, nil
+	}
+	if f.read == 0 {
+		if f.drop, err = l.isExpected(answer(b[0])); err != nil {
+			return 0, err
+		}
+	}
+	n = copy(f.head[f.read:], b)
+	if f.read += n; f.read == len(f.head) {
+		f.read, f.rest = 0, int(binary.BigEndian.Uint32(f.head[1:]))-4
+	}
+	return n, nil
 }
 
 // isExpected reports whether a message answers one of ours.

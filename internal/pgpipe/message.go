@@ -109,15 +109,15 @@ func (l *link) execute(out []byte, name, text string, params [][]byte) ([]byte, 
 // snapshot, so that a transaction may still be told its isolation level or lock
 // a table before it has one.
 func (l *link) simple(out []byte, query string) []byte {
-	prefix := ""
+	var prefix strings.Builder
 	for _, setting := range []struct{ name, value string }{
 		{models.TenantSetting, l.binding.Tenant}, {models.ActorSetting, l.binding.Actor}, {models.RequestSetting, l.binding.Request},
 	} {
-		prefix += "SET LOCAL " + setting.name + "=" + literal(setting.value) + ";"
+		prefix.WriteString("SET LOCAL " + setting.name + "=" + literal(setting.value) + ";")
 		l.expected = append(l.expected, commandComplete)
 	}
-	l.added = len(prefix)
-	out, _ = (&pgproto3.Query{String: prefix + query}).Encode(out)
+	l.added = prefix.Len()
+	out, _ = (&pgproto3.Query{String: prefix.String() + query}).Encode(out)
 	return out
 }
 

@@ -384,7 +384,7 @@ var sameCases = []sameCase{
 		defer conn.Close()
 		r.query(ctx, conn, `SELECT $1::int`, 1)
 		r.exec(ctx, conn, `DEALLOCATE ALL`)
-		_, err = conn.ExecContext(ctx, `SELECT $1::int + 1`, 1) // its own, or the one that binds, is gone
+		_, _ = conn.ExecContext(ctx, `SELECT $1::int + 1`, 1) // its own, or the one that binds, is gone
 		r.query(ctx, conn, `SELECT $1::int + 2`, 1)
 	}},
 }

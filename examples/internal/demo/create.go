@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,11 +21,13 @@ const (
 // digits and underscores, and need no quotes.
 func (d *Database) create(ctx context.Context) error {
 	err := d.as(ctx, "", func(conn *pgx.Conn) error {
-		return run(ctx, conn, "making roles and database",
-			`CREATE ROLE `+d.OwnerRole+` LOGIN PASSWORD '`+d.ownerSecret+`'`,
-			`CREATE ROLE `+d.AppRole+` LOGIN PASSWORD '`+d.appSecret+`'`,
-			// template0 has no surprises: no tables, and a public schema in which only its owner may create.
-			`CREATE DATABASE `+d.Name+` TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'`)
+		var statements []string
+		for _, r := range d.roles {
+			statements = append(statements, `CREATE ROLE `+r.name+` LOGIN PASSWORD '`+r.secret+`'`)
+		}
+		// template0 has no surprises: no tables, and a public schema in which only its owner may create.
+		statements = append(statements, `CREATE DATABASE `+d.Name+` TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'`)
+		return run(ctx, conn, "making roles and database", statements...)
 	})
 	if err != nil {
 		return err
@@ -82,7 +85,7 @@ func (d *Database) discard(ctx context.Context) error {
 	return d.as(ctx, "", func(conn *pgx.Conn) error {
 		var errs []error
 		errs = append(errs, d.dropDatabase(ctx, conn))
-		for _, role := range []string{d.AppRole, d.OwnerRole} {
+		for _, role := range slices.Backward(d.roleNames()) {
 			errs = append(errs, run(ctx, conn, "dropping role "+role, `DROP ROLE IF EXISTS `+role))
 		}
 		return errors.Join(errs...)
@@ -107,16 +110,17 @@ func hasState(err error, state string) bool {
 }
 
 // keep lets the login of the URL read what was kept: nobody knows the passwords
-// of the two roles any more.
+// of the roles any more.
 func (d *Database) keep(ctx context.Context) error {
 	ctx = context.WithoutCancel(ctx)
 	return d.as(ctx, "", func(conn *pgx.Conn) error {
-		err := run(ctx, conn, "granting the kept roles", `GRANT `+d.OwnerRole+`, `+d.AppRole+` TO CURRENT_USER`)
+		roles := strings.Join(d.roleNames(), ", ")
+		err := run(ctx, conn, "granting the kept roles", `GRANT `+roles+` TO CURRENT_USER`)
 		c := conn.Config()
 		fmt.Fprintf(d.config.Out, "\nKept database %[1]s. To look at it, and to drop all of it:\n"+
 			"  psql -h %[2]s -p %[3]d -U %[4]s -d %[1]s\n"+
-			"  psql -h %[2]s -p %[3]d -U %[4]s -d %[6]s -c 'DROP DATABASE %[1]s' -c 'DROP ROLE %[5]s, %[7]s'\n",
-			d.Name, c.Host, c.Port, c.User, d.OwnerRole, c.Database, d.AppRole)
+			"  psql -h %[2]s -p %[3]d -U %[4]s -d %[6]s -c 'DROP DATABASE %[1]s' -c 'DROP ROLE %[5]s'\n",
+			d.Name, c.Host, c.Port, c.User, roles, c.Database)
 		return err
 	})
 }

@@ -10,13 +10,13 @@
 package demo
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/courtroll/courtroll/internal/pgtest/server"
 )
@@ -33,6 +33,8 @@ type Config struct {
 	Name string
 	// URL is the value of $DATABASE_URL. Empty: a private server.
 	URL string
+	// System asks for a third login, for work across tenants.
+	System bool
 	// Keep leaves database and roles on the server of URL, for a look.
 	Keep bool
 	// Out hears which server was taken, and how to reach what was kept.
@@ -44,10 +46,22 @@ type Database struct {
 	Name               string
 	OwnerRole, AppRole string
 	OwnerDSN, AppDSN   string
+	// SystemRole and SystemDSN are empty without [Config.System].
+	SystemRole, SystemDSN string
 
-	config                 Config
-	server                 *server.Server
-	ownerSecret, appSecret string
+	config Config
+	server *server.Server
+	roles  []role
+}
+
+// role is a login with its password.
+type role struct{ name, secret string }
+
+func (d *Database) roleNames() (names []string) {
+	for _, r := range d.roles {
+		names = append(names, r.name)
+	}
+	return names
 }
 
 // Open finds a server and makes the database and its two roles. After an error
@@ -74,7 +88,7 @@ func Open(ctx context.Context, cfg Config) (*Database, error) {
 	if err := d.create(ctx); err != nil {
 		return nil, errors.Join(err, d.discard(ctx))
 	}
-	fmt.Fprintf(cfg.Out, "Database: %s, roles %s and %s\n", d.Name, d.OwnerRole, d.AppRole)
+	fmt.Fprintf(cfg.Out, "Database: %s, roles %s\n", d.Name, strings.Join(d.roleNames(), " and "))
 	return d, nil
 }
 
@@ -118,16 +132,25 @@ func first(args []any) any {
 	return args[0]
 }
 
-func newDatabase(cfg Config, s *server.Server) (*Database, error) {
+func newDatabase(cfg Config, s *server.Server) (_ *Database, err error) {
 	var suffix [4]byte
 	rand.Read(suffix[:])
 	name := "courtroll_" + cfg.Name + "_" + hex.EncodeToString(suffix[:])
-	d := &Database{
-		Name: name, OwnerRole: name + "_owner", AppRole: name + "_app",
-		config: cfg, server: s, ownerSecret: rand.Text(), appSecret: rand.Text(),
+	d := &Database{Name: name, config: cfg, server: s}
+	d.OwnerRole, d.OwnerDSN, err = d.login("owner")
+	if err == nil {
+		d.AppRole, d.AppDSN, err = d.login("app")
 	}
-	var ownerErr, appErr error
-	d.OwnerDSN, ownerErr = loginDSN(s.DSN, name, d.OwnerRole, d.ownerSecret)
-	d.AppDSN, appErr = loginDSN(s.DSN, name, d.AppRole, d.appSecret)
-	return d, cmp.Or(ownerErr, appErr)
+	if err == nil && cfg.System {
+		d.SystemRole, d.SystemDSN, err = d.login("system")
+	}
+	return d, err
+}
+
+// login plans a role, and returns its name and how it logs in.
+func (d *Database) login(suffix string) (name, dsn string, err error) {
+	r := role{name: d.Name + "_" + suffix, secret: rand.Text()}
+	d.roles = append(d.roles, r)
+	dsn, err = loginDSN(d.server.DSN, d.Name, r.name, r.secret)
+	return r.name, dsn, err
 }
