@@ -45,7 +45,7 @@ demo: ## Replay real edits with the trail that they leave, and put up the walls 
 	$(GO) run ./examples/quickstart
 	$(GO) run ./examples/walls
 
-soak: ## Run PROGRAMS generated programs against tenants that live alone
+soak: ## Run PROGRAMS generated programs against tenants that live alone, and a third of them behind each other form of walls
 	$(GO) test -count=1 -timeout 2h -run TestNonInterference -v ./tests/noninterference -programs $(PROGRAMS)
 
 cover: ## Write the tests' coverage of the packages to cover.out and print it

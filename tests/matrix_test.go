@@ -65,7 +65,8 @@ func TestMatrix(t *testing.T) {
 			for _, tc := range group.cases {
 				t.Run(group.title+"/"+tc.path, func(t *testing.T) {
 					t.Parallel()
-					got := matrixOutcome{decide(t, tc, pool), decideWalled(t, tc, pool)}
+					outcome, result := decide(t, tc, pool)
+					got := matrixOutcome{outcome, decideWalled(t, tc, pool, result)}
 					if got.alone != tc.want {
 						t.Errorf("outcome %q, want %q", got.alone, tc.want)
 					}
@@ -106,36 +107,37 @@ func matrixSize(t *testing.T) (n int) {
 }
 
 // decide runs a path as hal beside acme with the plugin, as hal alone with it,
-// and beside acme without it, and says what came out.
-func decide(t *testing.T, tc matrixCase, pool *matrixPool) string {
+// and beside acme without it, and says what came out, and what hal alone gets
+// where that was compared.
+func decide(t *testing.T, tc matrixCase, pool *matrixPool) (outcome string, alone *observed) {
 	t.Helper()
 	m, release := pool.plain(t, tc)
 	defer release()
 	o := m.observe(t, tc, bothTenants, pluginAlone)
 	if name, inTime := o.refusal(t); name != "" {
 		if !inTime || !o.unchanged("") || o.leaks() || strings.Contains(o.err.Error(), "acme") {
-			return "refused too late: " + name
+			return "refused too late: " + name, nil
 		}
 		if control := m.observe(t, tc, bothTenants, noWall); control.err != nil {
 			t.Errorf("without the plugin it fails as well: %v", control.err)
 		}
-		return "refused: " + name
+		return "refused: " + name, nil
 	}
 	if o.leaks() {
-		return decideWall(t, tc)
+		return decideWall(t, tc), nil
 	}
-	alone := m.observe(t, tc, halAlone, pluginAlone)
-	if o.result != alone.result || fmt.Sprint(o.err) != fmt.Sprint(alone.err) {
-		return fmt.Sprintf("differs from hal alone: %s, %v; %s, %v", o.result, o.err, alone.result, alone.err)
+	hal := m.observe(t, tc, halAlone, pluginAlone)
+	if o.result != hal.result || fmt.Sprint(o.err) != fmt.Sprint(hal.err) {
+		return fmt.Sprintf("differs from hal alone: %s, %v; %s, %v", o.result, o.err, hal.result, hal.err), nil
 	}
-	outcome := confinement(t, o)
+	outcome = confinement(t, o)
 	control := m.observe(t, tc, bothTenants, noWall)
 	if outcome != nothing && !control.leaks() && control.result == o.result {
 		if _, own := control.created(); own {
 			t.Errorf("it does the same without the plugin, so it shows nothing: %s, %v", o.result, o.err)
 		}
 	}
-	return outcome
+	return outcome, &hal
 }
 
 // confinement says how a run that leaked nothing was confined.
