@@ -46,7 +46,7 @@ demo: ## Replay real edits with the trail that they leave, and put up the walls 
 	$(GO) run ./examples/quickstart
 	$(GO) run ./examples/walls
 
-soak: ## Run PROGRAMS generated programs against tenants that live alone, and two at once for SOAKTIME
+soak: ## Run PROGRAMS generated programs behind each form of walls, and two tenants at once for SOAKTIME
 	$(GO) test -count=1 -timeout 2h -run TestNonInterference -v ./tests/noninterference -programs $(PROGRAMS)
 	$(GO) test -count=1 -timeout 12h -run 'Stress$$' -v ./tests/walls -stress $(SOAKTIME)
 

@@ -69,7 +69,7 @@ func (v verifier) verify(query string, args []any) error {
 	}
 	v.proof = &proof{generation: v.plugin.registry.Generation(), args: len(args)}
 	err = v.check(s, args)
-	if errors.Is(err, ErrOpaqueSQL) && v.isConfined(s, query) {
+	if errors.Is(err, ErrOpaqueSQL) && v.isConfined(s, query, args) {
 		err = nil
 	}
 	if err == nil {

@@ -31,19 +31,21 @@ func (w rWith) ModifyStatement(stmt *gorm.Statement) {
 
 func TestEscape_BuiltReadThatWrites(t *testing.T) {
 	t.Parallel()
-	b := setup(t)
-	seed(t, b)
-	must(t, b.Owner.Exec("GRANT ALL ON audit_logs TO "+b.AppRole).Error)
-	b.forget(t)
-	_ = b.as(b.hal).Model(&Author{}).Clauses(rWith{"WITH gone AS (DELETE FROM countries RETURNING code)"}).Find(&[]map[string]any{}).Error
-	if b.text(t, "SELECT code FROM countries") == "" && b.text(t, "SELECT action FROM audit_logs") == "" {
-		t.Error("an audited table was emptied without an entry")
-	}
-	must(t, b.as(b.hal).Model(&Author{}).Where("id = 2").Update("name", "x").Error)
-	_ = b.as(b.system).Model(&Author{}).Clauses(rWith{"WITH gone AS (DELETE FROM audit_logs RETURNING id)"}).Find(&[]map[string]any{}).Error
-	if b.text(t, "SELECT action FROM audit_logs WHERE resource_type = 'authors'") == "" {
-		t.Error("the trail was deleted through GORM")
-	}
+	eachWall(t, func(t *testing.T, w walls) {
+		b := w.with(t, false, nil, nil)
+		seed(t, b)
+		must(t, b.Owner.Exec("GRANT ALL ON audit_logs TO "+b.AppRole).Error)
+		b.forget(t)
+		_ = b.as(b.hal).Model(&Author{}).Clauses(rWith{"WITH gone AS (DELETE FROM countries RETURNING code)"}).Find(&[]map[string]any{}).Error
+		if b.text(t, "SELECT code FROM countries") == "" && b.text(t, "SELECT action FROM audit_logs") == "" {
+			t.Error("an audited table was emptied without an entry")
+		}
+		must(t, b.as(b.hal).Model(&Author{}).Where("id = 2").Update("name", "x").Error)
+		_ = b.as(b.system).Model(&Author{}).Clauses(rWith{"WITH gone AS (DELETE FROM audit_logs RETURNING id)"}).Find(&[]map[string]any{}).Error
+		if b.text(t, "SELECT action FROM audit_logs WHERE resource_type = 'authors'") == "" {
+			t.Error("the trail was deleted through GORM")
+		}
+	})
 }
 
 type RSlimPage struct {
@@ -56,13 +58,15 @@ func (RSlimPage) TableName() string { return "pages" }
 
 func TestEscape_ColumnOutsideOfModel(t *testing.T) {
 	t.Parallel()
-	b := setup(t)
-	seed(t, b)
-	b.forget(t)
-	must(t, b.as(b.hal).Model(&RSlimPage{}).Where("title = ?", "hal page").Updates(map[string]any{"views": 77}).Error)
-	if got := b.trail(t); len(got) != 1 {
-		t.Errorf("views changed from 1 to %s, and %d entries tell of it", b.text(t, "SELECT views::text FROM pages WHERE tenant_id='hal'"), len(got))
-	}
+	eachWall(t, func(t *testing.T, w walls) {
+		b := w.with(t, false, nil, nil)
+		seed(t, b)
+		b.forget(t)
+		must(t, b.as(b.hal).Model(&RSlimPage{}).Where("title = ?", "hal page").Updates(map[string]any{"views": 77}).Error)
+		if got := b.trail(t); len(got) != 1 {
+			t.Errorf("views changed from 1 to %s, and %d entries tell of it", b.text(t, "SELECT views::text FROM pages WHERE tenant_id='hal'"), len(got))
+		}
+	})
 }
 
 type RSession struct {
@@ -90,39 +94,45 @@ func (RAccountView) TableName() string { return "r_accounts" }
 
 func TestEscape_SecretsInTrail(t *testing.T) {
 	t.Parallel()
-	b := withTables(t, false, []any{&RSession{}, &RAccount{}}, nil, "CREATE TABLE r_sessions (token text PRIMARY KEY, tenant_id text)",
-		"CREATE TABLE r_accounts (id bigserial PRIMARY KEY, tenant_id text, phone text)")
-	must(t, b.as(b.hal).Create(&RSession{Token: "s3cret"}).Error)
-	must(t, b.as(b.hal).Create(&RAccountView{Phone: "555-0100"}).Error)
-	if s := b.text(t, "SELECT resource_id || metadata::text FROM audit_logs"); strings.Contains(s, "s3cret") || strings.Contains(s, "555-0100") {
-		t.Errorf("in the trail: %s", s)
-	}
+	eachWall(t, func(t *testing.T, w walls) {
+		b := w.with(t, false, []any{&RSession{}, &RAccount{}}, nil, "CREATE TABLE r_sessions (token text PRIMARY KEY, tenant_id text)",
+			"CREATE TABLE r_accounts (id bigserial PRIMARY KEY, tenant_id text, phone text)")
+		must(t, b.as(b.hal).Create(&RSession{Token: "s3cret"}).Error)
+		must(t, b.as(b.hal).Create(&RAccountView{Phone: "555-0100"}).Error)
+		if s := b.text(t, "SELECT resource_id || metadata::text FROM audit_logs"); strings.Contains(s, "s3cret") || strings.Contains(s, "555-0100") {
+			t.Errorf("in the trail: %s", s)
+		}
+	})
 }
 
 func TestEscape_ConcurrentKeyChange(t *testing.T) {
 	t.Parallel()
-	b := setup(t)
-	must(t, b.as(b.hal).Create(&Author{ID: 1, Email: "e", Name: "n"}).Error)
-	tx := b.Owner.Begin()
-	must(t, tx.Exec("UPDATE authors SET id = 2 WHERE id = 1").Error)
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		r := b.as(b.hal).Model(&Author{}).Where("email = ?", "e").Update("name", "changed")
-		if r.Error == nil && r.RowsAffected != 1 {
-			t.Errorf("the update was lost: %d rows, no error (plain GORM: 1 row)", r.RowsAffected)
-		}
+	eachWall(t, func(t *testing.T, w walls) {
+		b := w.with(t, false, nil, nil)
+		must(t, b.as(b.hal).Create(&Author{ID: 1, Email: "e", Name: "n"}).Error)
+		tx := b.super.Begin()
+		must(t, tx.Exec("UPDATE authors SET id = 2 WHERE id = 1").Error)
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			r := b.as(b.hal).Model(&Author{}).Where("email = ?", "e").Update("name", "changed")
+			if r.Error == nil && r.RowsAffected != 1 {
+				t.Errorf("the update was lost: %d rows, no error (plain GORM: 1 row)", r.RowsAffected)
+			}
+		})
+		time.Sleep(300 * time.Millisecond)
+		must(t, tx.Commit().Error)
+		wg.Wait()
 	})
-	time.Sleep(300 * time.Millisecond)
-	must(t, tx.Commit().Error)
-	wg.Wait()
 }
 
 func TestEscape_RecordWithoutScopeIntoAnyTenant(t *testing.T) {
 	t.Parallel()
-	b := setup(t)
-	if err := audit.Record(context.Background(), b.app, audit.Event{Action: "user.login", ResourceType: "x", TenantID: "acme"}); err == nil {
-		t.Errorf("a context of no scope wrote to a tenant's trail: %s", b.text(t, "SELECT tenant_id FROM audit_logs"))
-	}
+	eachWall(t, func(t *testing.T, w walls) {
+		b := w.with(t, false, nil, nil)
+		if err := audit.Record(context.Background(), b.app, audit.Event{Action: "user.login", ResourceType: "x", TenantID: "acme"}); err == nil {
+			t.Errorf("a context of no scope wrote to a tenant's trail: %s", b.text(t, "SELECT tenant_id FROM audit_logs"))
+		}
+	})
 }
 
 type RBilling struct {
@@ -150,14 +160,16 @@ func TestEscape_SharedNameInOtherSchema(t *testing.T) {
 
 func TestEscape_PoolSwappedAfterOpen(t *testing.T) {
 	t.Parallel()
-	b := setup(t)
-	seed(t, b)
-	b.forget(t)
-	must(t, b.app.Callback().Update().Before("gorm:update").Register("swap", func(db *gorm.DB) { db.Statement.ConnPool = db.Config.ConnPool }))
-	tx := b.as(b.hal).Session(&gorm.Session{SkipDefaultTransaction: true}).Model(&Author{}).Where("1=1").Update("name", "x")
-	if tx.Error == nil && len(b.trail(t)) == 0 {
-		t.Errorf("%d rows changed, no error, no entry", tx.RowsAffected)
-	}
+	eachWall(t, func(t *testing.T, w walls) {
+		b := w.with(t, false, nil, nil)
+		seed(t, b)
+		b.forget(t)
+		must(t, b.app.Callback().Update().Before("gorm:update").Register("swap", func(db *gorm.DB) { db.Statement.ConnPool = db.Config.ConnPool }))
+		tx := b.as(b.hal).Session(&gorm.Session{SkipDefaultTransaction: true}).Model(&Author{}).Where("1=1").Update("name", "x")
+		if tx.Error == nil && len(b.trail(t)) == 0 {
+			t.Errorf("%d rows changed, no error, no entry", tx.RowsAffected)
+		}
+	})
 }
 
 func TestEscape_UpRecreatesTableWithoutIndexes(t *testing.T) {
@@ -185,35 +197,37 @@ func (RVersion) TableName() string { return "r_versions" }
 // neither change rows that the condition leaves out nor mix up old values.
 func TestEscape_ModelKeyNotUnique(t *testing.T) {
 	t.Parallel()
-	b := withTables(t, false, []any{&RVersion{}}, nil,
-		"CREATE TABLE r_versions (tenant_id text, id bigint, version bigint, note text, PRIMARY KEY (tenant_id, id, version))",
-		"INSERT INTO r_versions VALUES ('hal',1,1,'one'), ('hal',1,2,'two'), ('acme',1,1,'a')")
-	rows := func() string { return b.text(t, "SELECT tenant_id || version || note FROM r_versions ORDER BY 1") }
+	eachWall(t, func(t *testing.T, w walls) {
+		b := w.with(t, false, []any{&RVersion{}}, nil,
+			"CREATE TABLE r_versions (tenant_id text, id bigint, version bigint, note text, PRIMARY KEY (tenant_id, id, version))",
+			"INSERT INTO r_versions VALUES ('hal',1,1,'one'), ('hal',1,2,'two'), ('acme',1,1,'a')")
+		rows := func() string { return b.text(t, "SELECT tenant_id || version || note FROM r_versions ORDER BY 1") }
 
-	r := b.as(b.hal).Model(&RVersion{}).Where("version = 2").Update("note", "new")
-	if must(t, r.Error); r.RowsAffected != 1 || rows() != "acme1a; hal1one; hal2new" {
-		t.Errorf("%d rows changed; they are now %s", r.RowsAffected, rows())
-	}
-	b.wantTrail(t, `update r_versions 1: note "two"→"new"`)
-
-	before := rows()
-	if err := b.as(b.hal).Model(&RVersion{ID: 1}).Update("note", gorm.Expr("note || 'x'")).Error; !errors.Is(err, audit.ErrAudit) {
-		t.Errorf("two rows of one key: %v, want ErrAudit", err)
-	}
-	var returned []RVersion
-	if err := b.as(b.hal).Model(&returned).Clauses(clause.Returning{}).Where("id = 1").Update("note", gorm.Expr("note || 'x'")).Error; !errors.Is(err, audit.ErrAudit) {
-		t.Errorf("returning two rows of one key: %v, want ErrAudit", err)
-	}
-	onVersion := clause.OnConflict{Columns: []clause.Column{{Name: "tenant_id"}, {Name: "id"}, {Name: "version"}}, UpdateAll: true}
-	for _, upserts := range [][]RVersion{
-		{{ID: 1, Version: 1, Note: "u"}, {ID: 1, Version: 2, Note: "u"}},
-		{{ID: 1, Version: 1, Note: "u"}},
-	} {
-		if err := b.as(b.hal).Clauses(onVersion).Create(&upserts).Error; !errors.Is(err, audit.ErrAudit) {
-			t.Errorf("%d upserts of one key: %v, want ErrAudit", len(upserts), err)
+		r := b.as(b.hal).Model(&RVersion{}).Where("version = 2").Update("note", "new")
+		if must(t, r.Error); r.RowsAffected != 1 || rows() != "acme1a; hal1one; hal2new" {
+			t.Errorf("%d rows changed; they are now %s", r.RowsAffected, rows())
 		}
-	}
-	if rows() != before {
-		t.Errorf("rows changed from %s to %s", before, rows())
-	}
+		b.wantTrail(t, `update r_versions 1: note "two"→"new"`)
+
+		before := rows()
+		if err := b.as(b.hal).Model(&RVersion{ID: 1}).Update("note", gorm.Expr("note || 'x'")).Error; !errors.Is(err, audit.ErrAudit) {
+			t.Errorf("two rows of one key: %v, want ErrAudit", err)
+		}
+		var returned []RVersion
+		if err := b.as(b.hal).Model(&returned).Clauses(clause.Returning{}).Where("id = 1").Update("note", gorm.Expr("note || 'x'")).Error; !errors.Is(err, audit.ErrAudit) {
+			t.Errorf("returning two rows of one key: %v, want ErrAudit", err)
+		}
+		onVersion := clause.OnConflict{Columns: []clause.Column{{Name: "tenant_id"}, {Name: "id"}, {Name: "version"}}, UpdateAll: true}
+		for _, upserts := range [][]RVersion{
+			{{ID: 1, Version: 1, Note: "u"}, {ID: 1, Version: 2, Note: "u"}},
+			{{ID: 1, Version: 1, Note: "u"}},
+		} {
+			if err := b.as(b.hal).Clauses(onVersion).Create(&upserts).Error; !errors.Is(err, audit.ErrAudit) {
+				t.Errorf("%d upserts of one key: %v, want ErrAudit", len(upserts), err)
+			}
+		}
+		if rows() != before {
+			t.Errorf("rows changed from %s to %s", before, rows())
+		}
+	})
 }

@@ -48,7 +48,7 @@ func seed(t *testing.T, b *bundle) *seeded {
 func snapshot(t *testing.T, b *bundle) string {
 	t.Helper()
 	var rows []string
-	must(t, b.Owner.Raw(`SELECT t::text FROM (SELECT 1, p::text FROM pages p WHERE tenant_id = 'acme'
+	must(t, b.super.Raw(`SELECT t::text FROM (SELECT 1, p::text FROM pages p WHERE tenant_id = 'acme'
 		UNION ALL SELECT 2, a::text FROM authors a WHERE tenant_id = 'acme'
 		UNION ALL SELECT 3, r::text FROM revisions r WHERE tenant_id = 'acme') t ORDER BY t::text`).Scan(&rows).Error)
 	return strings.Join(rows, "\n")

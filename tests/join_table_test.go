@@ -38,7 +38,7 @@ var joinTables = []string{
 
 func TestJoinTable_GeneratedModel(t *testing.T) {
 	t.Parallel()
-	b := withTables(t, false, []any{&MBook{}, &MBookLabel{}}, nil, joinTables...)
+	b := walls{}.with(t, false, []any{&MBook{}, &MBookLabel{}}, nil, joinTables...)
 	before := b.text(t, "SELECT r::text FROM m_book_labels r WHERE tenant_id = 'acme' ORDER BY 1")
 	book := MBook{ID: 2}
 	labels := func() *gorm.Association { return b.as(b.hal).Model(&book).Association("Labels") }
@@ -65,7 +65,7 @@ func TestJoinTable_GeneratedModel(t *testing.T) {
 
 func TestJoinTable_Unclassified(t *testing.T) {
 	t.Parallel()
-	b := withTables(t, true, nil, nil, joinTables...)
+	b := walls{}.with(t, true, nil, nil, joinTables...)
 	for name, err := range map[string]error{
 		"append":  b.as(b.hal).Model(&MBook{ID: 2}).Association("Labels").Append(&MLabel{ID: 2}),
 		"preload": b.as(b.hal).Preload("Labels").Find(&[]MBook{}).Error,
@@ -97,7 +97,7 @@ type MRoomTag struct {
 func TestJoinTable_SoftDeleted(t *testing.T) {
 	t.Parallel()
 	for _, audited := range []bool{false, true} {
-		b := withTables(t, audited, []any{&MRoom{}, &MRoomTag{}}, nil,
+		b := walls{}.with(t, audited, []any{&MRoom{}, &MRoomTag{}}, nil,
 			"CREATE TABLE m_rooms (id bigint PRIMARY KEY, tenant_id text)", "CREATE TABLE m_tags (id bigint PRIMARY KEY, tenant_id text)",
 			"CREATE TABLE m_room_tags (m_room_id bigint, m_tag_id bigint, tenant_id text NOT NULL, deleted_at timestamptz, PRIMARY KEY (tenant_id, m_room_id, m_tag_id))",
 			"INSERT INTO m_rooms VALUES (1, 'acme'), (2, 'hal')", "INSERT INTO m_tags VALUES (1, 'acme'), (2, 'hal')",

@@ -4,10 +4,12 @@ package tests
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"testing"
 	"time"
 
+	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
 
 	"github.com/courtroll/courtroll/audit"
@@ -63,11 +65,20 @@ var schema = pgtest.Template{Name: "schema", Build: func(owner *gorm.DB) error {
 
 var rules = tenancy.Rules{Models: []any{&Page{}, &Author{}, &Revision{}}, Shared: []any{&Country{}}}
 
+// protect makes the walls of the database, as an app does after AutoMigrate.
+func protect(owner *gorm.DB, roles pgtest.Roles, rules tenancy.Rules) error {
+	m := migrate.New(owner, migrate.Config{Rules: rules, AppRole: roles.AppRole, SystemRole: roles.SystemRole})
+	_, upErr := m.Up(context.Background())
+	_, err := m.Protect(context.Background())
+	return errors.Join(upErr, err)
+}
+
 // bundle is one test's database, reached as an app would, with a context for
 // each of two tenants.
 type bundle struct {
 	*pgtest.DB
 	app       *gorm.DB
+	super     *gorm.DB // sees every row
 	acme, hal context.Context
 	system    context.Context
 }
@@ -88,7 +99,7 @@ func setupWith(t *testing.T, config audit.Config) *bundle {
 func newBundle(t *testing.T, db *pgtest.DB, app *gorm.DB) *bundle {
 	ctx := audit.WithActor(t.Context(), audit.Actor{ID: "u_1", Name: "Ann", IP: netip.MustParseAddr("192.0.2.7"), RequestID: "r_1"})
 	return &bundle{
-		DB: db, app: app,
+		DB: db, app: app, super: db.Open(postgres.Open(db.SuperDSN), &gorm.Config{DisableAutomaticPing: true}),
 		acme:   tenancy.WithTenant(ctx, "acme"),
 		hal:    tenancy.WithTenant(ctx, "hal"),
 		system: tenancy.AsSystem(ctx, "test"),

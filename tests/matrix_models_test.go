@@ -1,6 +1,8 @@
 package tests
 
 import (
+	"errors"
+
 	"gorm.io/gorm"
 
 	"github.com/courtroll/courtroll/internal/pgtest"
@@ -76,11 +78,18 @@ var matrixTables = []string{"people", "rooms", "badges", "desks", "tags", "room_
 
 var matrixRules = tenancy.Rules{Models: matrixModels, Shared: []any{&Country{}}}
 
-var matrixSchema = pgtest.Template{Name: "matrix", Build: func(owner *gorm.DB) error {
+var matrixSchema = pgtest.Template{Name: "matrix", Build: makeMatrixTables}
+
+func makeMatrixTables(owner *gorm.DB) error {
 	if err := owner.SetupJoinTable(&Room{}, "Tags", &RoomTag{}); err != nil {
 		return err
 	}
 	return owner.AutoMigrate(append(matrixModels, &Country{})...)
+}
+
+// matrixProtected has the walls of the database as well.
+var matrixProtected = pgtest.Template{Name: "matrix, protected", BuildFor: func(owner *gorm.DB, roles pgtest.Roles) error {
+	return errors.Join(makeMatrixTables(owner), protect(owner, roles, matrixRules))
 }}
 
 // matrixSeed gives a tenant one row of each kind, each with the tenant's name in
@@ -111,20 +120,3 @@ const matrixCrossed = `SELECT
 	(SELECT count(*) FROM desks a JOIN rooms b ON b.id = a.room_id WHERE a.tenant_id <> b.tenant_id) +
 	(SELECT count(*) FROM room_tags a JOIN rooms b ON b.id = a.room_id WHERE a.tenant_id <> b.tenant_id) +
 	(SELECT count(*) FROM room_tags a JOIN tags b ON b.id = a.tag_id WHERE a.tenant_id <> b.tenant_id)`
-
-// matrixKeys are the composite foreign keys that make such references impossible.
-const matrixKeys = `
-	ALTER TABLE people ADD UNIQUE (tenant_id, id);
-	ALTER TABLE rooms ADD UNIQUE (tenant_id, id);
-	ALTER TABLE tags ADD UNIQUE (tenant_id, id);
-	ALTER TABLE rooms ADD FOREIGN KEY (tenant_id, head_id) REFERENCES people (tenant_id, id);
-	ALTER TABLE people ADD FOREIGN KEY (tenant_id, boss_id) REFERENCES people (tenant_id, id);
-	ALTER TABLE badges ADD FOREIGN KEY (tenant_id, room_id) REFERENCES rooms (tenant_id, id);
-	ALTER TABLE desks ADD FOREIGN KEY (tenant_id, room_id) REFERENCES rooms (tenant_id, id);
-	ALTER TABLE room_tags ADD FOREIGN KEY (tenant_id, room_id) REFERENCES rooms (tenant_id, id);
-	ALTER TABLE room_tags ADD FOREIGN KEY (tenant_id, tag_id) REFERENCES tags (tenant_id, id)`
-
-// matrixPolicy is the row-level security of one table.
-const matrixPolicy = `
-	ALTER TABLE %[1]s ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
-	CREATE POLICY tenant ON %[1]s USING (tenant_id = current_setting('courtroll.tenant_id', true))`

@@ -13,7 +13,6 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/stdlib"
 	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
 
@@ -93,27 +92,41 @@ type observed struct {
 // matrixDB is a database with the rows of one or both tenants.
 type matrixDB struct {
 	*pgtest.DB
-	super *gorm.DB
+	super  *gorm.DB
+	walled *gorm.DB // behind all walls, and what it sends
+	wire   *wire
 }
 
-func newMatrixDB(t *testing.T) *matrixDB {
-	db := pgtest.New(t, matrixSchema)
+func newMatrixDB(t *testing.T, template pgtest.Template) *matrixDB {
+	db := pgtest.New(t, template)
 	return &matrixDB{DB: db, super: db.Open(postgres.Open(db.SuperDSN), nil)}
 }
 
-// open opens a handle of the app's whose sessions name hal as their tenant, for
-// policies, where there are any.
-func (m *matrixDB) open(t *testing.T, plugin bool) (*gorm.DB, *wire) {
+// matrixWalls are what stands between hal and acme.
+type matrixWalls int
+
+const (
+	noWall matrixWalls = iota
+	pluginAlone
+	allWalls // the database's as well, where there are any
+)
+
+// open opens a handle of the app's.
+func (m *matrixDB) open(t *testing.T, walls matrixWalls) (*gorm.DB, *wire) {
 	t.Helper()
 	config, err := pgx.ParseConfig(m.AppDSN)
 	must(t, err)
 	w := &wire{prepared: map[string]string{}}
 	config.Tracer = w
-	config.RuntimeParams["courtroll.tenant_id"] = "hal"
-	app := m.Open(postgres.New(postgres.Config{Conn: stdlib.OpenDB(*config)}), nil)
+	app := m.Open(tenancy.PostgresConfig(config), nil)
 	must(t, app.SetupJoinTable(&Room{}, "Tags", &RoomTag{}))
-	if plugin {
+	switch walls {
+	case pluginAlone:
 		use(t, app, tenancy.New(tenancy.Config{Rules: matrixRules}))
+	case allWalls:
+		use(t, app, tenancy.New(tenancy.Config{Rules: matrixRules, RowLevelSecurity: true, RequireConfinedRole: true}))
+		must(t, tenancy.Verify(t.Context(), app))
+		w.sent = nil
 	}
 	return app.WithContext(tenancy.WithTenant(t.Context(), "hal")), w
 }
@@ -162,19 +175,27 @@ var (
 	halAlone    = map[string]int64{"hal": matrixHal}
 )
 
-// observe runs a case once.
-func (m *matrixDB) observe(t *testing.T, tc matrixCase, tenants map[string]int64, plugin bool) observed {
+// observe runs a case once, with a handle of its own: a case may change it.
+func (m *matrixDB) observe(t *testing.T, tc matrixCase, tenants map[string]int64, walls matrixWalls) observed {
 	t.Helper()
 	m.reset(t, tenants)
 	if tc.before != "" && len(tenants) > 1 {
 		must(t, m.super.Exec(tc.before).Error)
 	}
-	return m.act(t, tc, plugin)
+	return m.act(t, tc, walls)
 }
 
-func (m *matrixDB) act(t *testing.T, tc matrixCase, plugin bool) observed {
+func (m *matrixDB) act(t *testing.T, tc matrixCase, walls matrixWalls) observed {
 	t.Helper()
-	db, w := m.open(t, plugin)
+	db, w := m.open(t, walls)
+	pool, err := db.DB()
+	must(t, err)
+	defer func() { must(t, pool.Close()) }()
+	return m.actOn(t, tc, db, w)
+}
+
+func (m *matrixDB) actOn(t *testing.T, tc matrixCase, db *gorm.DB, w *wire) observed {
+	t.Helper()
 	o := observed{before: m.rows(t)}
 	crossedBefore := m.crossed(t)
 	result, err := tc.run(db)
@@ -184,9 +205,6 @@ func (m *matrixDB) act(t *testing.T, tc matrixCase, plugin bool) observed {
 	defer w.mu.Unlock()
 	o.result, o.err, o.sent, o.after = string(text), err, w.sent, m.rows(t)
 	o.crossed = m.crossed(t) - crossedBefore
-	pool, err := db.DB()
-	must(t, err)
-	must(t, pool.Close())
 	return o
 }
 

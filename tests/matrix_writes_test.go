@@ -1,8 +1,6 @@
 package tests
 
 import (
-	"context"
-
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 
@@ -95,8 +93,8 @@ var matrixWrites = []matrixCase{
 	changes("Delete: table by name", filtered, func(db *gorm.DB) *gorm.DB { return db.Table("notes").Where("1=1").Delete(nil) }),
 	{path: "Delete: cascade of a foreign key", want: keys, run: func(db *gorm.DB) (any, error) {
 		return nil, db.Delete(&Person{}, matrixHal+1).Error
-	}, before: `CREATE TABLE IF NOT EXISTS nothing (); ALTER TABLE people DROP CONSTRAINT fk_people_boss, ADD CONSTRAINT fk_people_boss FOREIGN KEY (boss_id) REFERENCES people ON DELETE CASCADE;
-		ALTER TABLE rooms DROP CONSTRAINT fk_rooms_head; UPDATE people SET boss_id = 102 WHERE tenant_id = 'acme' AND boss_id IS NOT NULL`},
+	}, ddl: `ALTER TABLE people DROP CONSTRAINT fk_people_boss, ADD CONSTRAINT fk_people_boss FOREIGN KEY (boss_id) REFERENCES people ON DELETE CASCADE;
+		ALTER TABLE rooms DROP CONSTRAINT fk_rooms_head`, before: "UPDATE people SET boss_id = 102 WHERE tenant_id = 'acme' AND boss_id IS NOT NULL"},
 	changes("Exec: update", opaque, func(db *gorm.DB) *gorm.DB { return db.Exec("UPDATE rooms SET size = 5") }),
 	changes("Exec: insert", opaque, func(db *gorm.DB) *gorm.DB { return db.Exec("INSERT INTO rooms (tenant_id, name) VALUES ('acme', 'n')") }),
 	changes("Exec: block", opaque, func(db *gorm.DB) *gorm.DB { return db.Exec("DO $$ BEGIN DELETE FROM notes; END $$") }),
@@ -104,17 +102,17 @@ var matrixWrites = []matrixCase{
 		var names []string
 		err := db.Raw("SELECT * FROM note_names()").Scan(&names).Error
 		return names, err
-	}, before: "CREATE OR REPLACE FUNCTION note_names() RETURNS SETOF text LANGUAGE sql AS 'SELECT name FROM notes'"},
+	}, ddl: "CREATE FUNCTION note_names() RETURNS SETOF text LANGUAGE sql AS 'SELECT name FROM notes'"},
 	{path: "Exec: function", want: policies, run: func(db *gorm.DB) (any, error) {
 		return nil, db.Exec("SELECT drop_notes()").Error
-	}, before: "CREATE OR REPLACE FUNCTION drop_notes() RETURNS void LANGUAGE plpgsql AS 'BEGIN DELETE FROM notes; END'"},
+	}, ddl: "CREATE FUNCTION drop_notes() RETURNS void LANGUAGE plpgsql AS 'BEGIN DELETE FROM notes; END'"},
 	{path: "DB: statement on it", want: policies, run: func(db *gorm.DB) (any, error) {
 		pool, err := db.DB()
 		if err != nil {
 			return nil, err
 		}
 		var name string
-		err = pool.QueryRowContext(context.Background(), "SELECT string_agg(name, ',') FROM rooms").Scan(&name)
+		err = pool.QueryRowContext(db.Statement.Context, "SELECT string_agg(name, ',') FROM rooms").Scan(&name)
 		return name, err
 	}},
 	{path: "Connection", want: filtered, run: func(db *gorm.DB) (any, error) {

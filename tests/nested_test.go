@@ -39,7 +39,7 @@ type TFound struct {
 func TestStatementInsideOfAStatement(t *testing.T) {
 	t.Parallel()
 	for _, noAudit := range []bool{false, true} {
-		b := withTables(t, noAudit, []any{&TFound{}}, nil, "CREATE TABLE t_founds (id bigint PRIMARY KEY, tenant_id text, found text)")
+		b := walls{}.with(t, noAudit, []any{&TFound{}}, nil, "CREATE TABLE t_founds (id bigint PRIMARY KEY, tenant_id text, found text)")
 		seed(t, b)
 		hal := b.as(b.hal)
 		must(t, hal.Create(&TFound{ID: 1}).Error)

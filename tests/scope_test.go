@@ -288,7 +288,7 @@ func TestGenerics(t *testing.T) {
 
 func TestTable_NamedWithAnotherTablesModel(t *testing.T) {
 	t.Parallel()
-	b := withTables(t, false, nil, nil, "CREATE TABLE old_authors (LIKE authors INCLUDING ALL)",
+	b := walls{}.with(t, false, nil, nil, "CREATE TABLE old_authors (LIKE authors INCLUDING ALL)",
 		"INSERT INTO old_authors (id, email, name, tenant_id) VALUES (1, 'a', 'acme author', 'acme'), (2, 'd', 'hal author', 'hal')")
 	var found []Author
 	must(t, b.as(b.hal).Table("old_authors AS o").Order("o.id").Find(&found).Error)

@@ -11,18 +11,18 @@ import (
 )
 
 // trail returns the trail of all tenants in order, without the records of
-// system scopes, as the owner sees it.
+// system scopes, as a superuser sees it.
 func (b *bundle) trail(t *testing.T) []models.AuditLog {
 	t.Helper()
 	var entries []models.AuditLog
-	must(t, b.Owner.Where("resource_type <> 'system_scope'").Order("created_at, id").Find(&entries).Error)
+	must(t, b.super.Where("resource_type <> 'system_scope'").Order("created_at, id").Find(&entries).Error)
 	return entries
 }
 
 // forget empties the trail, so that a test sees only what follows.
 func (b *bundle) forget(t *testing.T) {
 	t.Helper()
-	must(t, b.Owner.Exec("TRUNCATE audit_logs").Error)
+	must(t, b.super.Exec("TRUNCATE audit_logs").Error)
 }
 
 // lines renders entries as "action type id: column old→new, …", times of update left out.

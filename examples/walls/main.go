@@ -42,7 +42,7 @@ type Task struct {
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	context.AfterFunc(ctx, stop) // the first Ctrl-C cleans up, a second one does not wait for that
 	if err := run(ctx, os.Getenv("DATABASE_URL"), os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "walls:", err)
 		os.Exit(1)

@@ -112,15 +112,21 @@ func (s *session) associates(rel *schema.Relationship) error {
 	if s.before, err = s.snapshotAll(s.victim); err != nil {
 		return couldNotRun(err)
 	}
-	victims := s.clone(s.other)
-	s.tenantField(s.schema).ReflectValueOf(s.base.Statement.Context, victims.Elem()).SetZero()
-	mode := s.me().Model(victims.Interface()).Association(rel.Name)
+	mode := s.modeOfVictim(rel)
 	if n := mode.Count(); mode.Error != nil {
 		return couldNotRun(mode.Error)
 	} else if n > 0 {
 		return errLeak
 	}
-	return s.harmless(&gorm.DB{Error: mode.Clear()})
+	return s.harmless(&gorm.DB{Error: s.modeOfVictim(rel).Clear()})
+}
+
+// modeOfVictim is association mode on the victim's row, for one call: Count leaves
+// its conditions in it, with which the statement of another would not run.
+func (s *session) modeOfVictim(rel *schema.Relationship) *gorm.Association {
+	row := s.clone(s.other)
+	s.tenantField(s.schema).ReflectValueOf(s.base.Statement.Context, row.Elem()).SetZero()
+	return s.me().Model(row.Interface()).Association(rel.Name)
 }
 
 // associate gives the victim's row something to be associated with.

@@ -140,12 +140,7 @@ func TestRun(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t, schema)
 	tenancytest.Config{Fill: fill()}.Run(t, open(t, db, tenancy.New(tenancy.Config{})), all...)
-	for _, model := range all {
-		var left int64
-		if err := db.Owner.Unscoped().Model(model).Count(&left).Error; err != nil || left != 0 {
-			t.Errorf("%d rows of %T are left, error %v", left, model, err)
-		}
-	}
+	nothingLeft(t, db.Owner)
 }
 
 // Without the plugin every scenario finds its hole.

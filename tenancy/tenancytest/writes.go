@@ -25,11 +25,12 @@ func (s *session) changes(tx *gorm.DB, n int64) error {
 }
 
 // harmless takes a refusal for an answer, and leaves it to the comparison of the
-// rows whether a statement that ran did harm.
+// rows whether a statement that ran did harm. GORM itself refuses to cut off a row
+// whose key is the reference.
 func (s *session) harmless(tx *gorm.DB) error {
 	var refused *tenancy.StatementError
 	switch err := tx.Error; {
-	case err == nil, errors.As(err, &refused), errors.Is(err, gorm.ErrDuplicatedKey), sqlState(err) == "23505":
+	case err == nil, errors.As(err, &refused), errors.Is(err, gorm.ErrDuplicatedKey), errors.Is(err, gorm.ErrMissingWhereClause), sqlState(err) == "23505":
 		return nil
 	default:
 		return couldNotRun(err)

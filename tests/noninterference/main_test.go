@@ -1,14 +1,16 @@
 // Package noninterference tests that a tenant in a shared database sees what it
 // would see alone in its own: generated programs run for several tenants in one
-// database with the plugins, and for each tenant in a database of its own with
-// plain GORM, and every result must be the same.
+// database, behind each wall alone and behind all of them, and for each tenant in
+// a database of its own with plain GORM, and every result must be the same.
 //
-// Every key starts with the tenant, or holds values of a range that is one
-// tenant's alone: beyond that rule tenants do meet, in ErrDuplicatedKey.
+// Every unique key starts with the tenant, as migrate.Protect makes it, or is a
+// primary key whose values are of a range that is one tenant's alone: beyond that
+// rule tenants do meet, in ErrDuplicatedKey.
 package noninterference
 
 import (
 	"context"
+	"errors"
 	"testing"
 
 	"gorm.io/gorm"
@@ -22,13 +24,13 @@ func TestMain(m *testing.M) { pgtest.Main(m) }
 
 // Team is soft-deleted, refers to itself, and has one or many of all others.
 type Team struct {
-	ID        int64 `gorm:"primaryKey;autoIncrement:false"`
-	TenantID  string
-	Name      string
-	N         int
+	ID        int64  `gorm:"primaryKey;autoIncrement:false"`
+	TenantID  string `gorm:"not null"`
+	Name      string `gorm:"not null;uniqueIndex"`
+	N         int    `gorm:"not null"`
 	ParentID  *int64
 	Parent    *Team
-	Badge     *Badge
+	Badge     *Badge `gorm:"constraint:OnDelete:CASCADE"`
 	Members   []Member
 	Tags      []Tag  `gorm:"many2many:team_tags"`
 	Notes     []Note `gorm:"polymorphic:Owner"`
@@ -37,10 +39,10 @@ type Team struct {
 
 // Member belongs to a team, and is deleted for good.
 type Member struct {
-	ID       int64 `gorm:"primaryKey;autoIncrement:false"`
-	TenantID string
-	Name     string
-	N        int
+	ID       int64  `gorm:"primaryKey;autoIncrement:false"`
+	TenantID string `gorm:"not null"`
+	Name     string `gorm:"not null;uniqueIndex"`
+	N        int    `gorm:"not null"`
 	TeamID   *int64
 	Team     *Team
 	Notes    []Note `gorm:"polymorphic:Owner"`
@@ -50,49 +52,53 @@ type Member struct {
 type Badge struct {
 	TenantID string `gorm:"primaryKey"`
 	TeamID   int64  `gorm:"primaryKey;autoIncrement:false"`
-	N        int
+	N        int    `gorm:"not null"`
 }
 
 // Tag is linked to teams by TeamTag.
 type Tag struct {
-	ID       int64 `gorm:"primaryKey;autoIncrement:false"`
-	TenantID string
-	Name     string
+	ID       int64  `gorm:"primaryKey;autoIncrement:false"`
+	TenantID string `gorm:"not null"`
+	Name     string `gorm:"not null"`
 }
 
 // TeamTag is the join model.
 type TeamTag struct {
-	TenantID string
-	TeamID   int64 `gorm:"primaryKey;autoIncrement:false"`
-	TagID    int64 `gorm:"primaryKey;autoIncrement:false"`
+	TenantID string `gorm:"not null"`
+	TeamID   int64  `gorm:"primaryKey;autoIncrement:false"`
+	TagID    int64  `gorm:"primaryKey;autoIncrement:false"`
 }
 
 // Note is anyone's.
 type Note struct {
-	ID        int64 `gorm:"primaryKey;autoIncrement:false"`
-	TenantID  string
-	OwnerID   int64
-	OwnerType string
-	Text      string
+	ID        int64  `gorm:"primaryKey;autoIncrement:false"`
+	TenantID  string `gorm:"not null"`
+	OwnerID   int64  `gorm:"not null"`
+	OwnerType string `gorm:"not null"`
+	Text      string `gorm:"not null"`
 }
 
 var tables = []string{"notes", "team_tags", "tags", "badges", "members", "teams"} // children first
 
-var schema = pgtest.Template{Name: "noninterference", Build: func(owner *gorm.DB) error {
-	if _, err := migrate.New(owner, migrate.Config{}).Up(context.Background()); err != nil {
+var rules = tenancy.Rules{Models: []any{&Team{}, &Badge{}, &Member{}, &Tag{}, &TeamTag{}, &Note{}}}
+
+var schema = pgtest.Template{Name: "noninterference", BuildFor: func(owner *gorm.DB, roles pgtest.Roles) error {
+	m := migrate.New(owner, migrate.Config{Rules: rules, AppRole: roles.AppRole, SystemRole: roles.SystemRole})
+	if _, err := m.Up(context.Background()); err != nil {
 		return err
 	}
-	return owner.Exec(`
-		CREATE TABLE teams (id bigint PRIMARY KEY, tenant_id text NOT NULL, name text NOT NULL, n int NOT NULL, parent_id bigint, deleted_at timestamptz,
-			UNIQUE (tenant_id, id), UNIQUE (tenant_id, name), FOREIGN KEY (tenant_id, parent_id) REFERENCES teams (tenant_id, id));
-		CREATE TABLE members (id bigint PRIMARY KEY, tenant_id text NOT NULL, name text NOT NULL, n int NOT NULL, team_id bigint,
-			UNIQUE (tenant_id, name), FOREIGN KEY (tenant_id, team_id) REFERENCES teams (tenant_id, id));
-		CREATE TABLE badges (tenant_id text, team_id bigint, n int NOT NULL, PRIMARY KEY (tenant_id, team_id),
-			FOREIGN KEY (tenant_id, team_id) REFERENCES teams (tenant_id, id) ON DELETE CASCADE);
-		CREATE TABLE tags (id bigint PRIMARY KEY, tenant_id text NOT NULL, name text NOT NULL, UNIQUE (tenant_id, id));
-		CREATE TABLE team_tags (tenant_id text, team_id bigint, tag_id bigint, PRIMARY KEY (team_id, tag_id),
-			FOREIGN KEY (tenant_id, team_id) REFERENCES teams (tenant_id, id), FOREIGN KEY (tenant_id, tag_id) REFERENCES tags (tenant_id, id));
-		CREATE TABLE notes (id bigint PRIMARY KEY, tenant_id text NOT NULL, owner_id bigint NOT NULL, owner_type text NOT NULL, text text NOT NULL)`).Error
+	if err := errors.Join(setupJoin(owner), owner.AutoMigrate(rules.Models...)); err != nil {
+		return err
+	}
+	_, err := m.Protect(context.Background())
+	return err
 }}
 
-var rules = tenancy.Rules{Models: []any{&Team{}, &TeamTag{}}}
+func setupJoin(db *gorm.DB) error { return db.SetupJoinTable(&Team{}, "Tags", &TeamTag{}) }
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

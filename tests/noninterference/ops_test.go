@@ -16,20 +16,26 @@ type op struct {
 	finisher string
 	text     string // as GORM code, for whoever reads a failure
 	foreign  bool   // it addresses another tenant's key
-	opaque   bool   // it is hand-written SQL that has to be refused
+	refused  bool   // it is hand-written SQL that has to be refused
+	outside  bool   // it does not run in the transaction around it
 	run      func(db *gorm.DB, tenantID string) (result any, affected int64, err error)
 }
 
 // world is what a tenant's operations draw from.
 type world struct {
-	base, other int64  // where its ids and another tenant's begin
-	rival       string // the other tenant
+	base, other int64 // where its ids and another tenant's begin
+	self, rival string
+	form        form
+	audited     bool
 }
 
-func newWorld(site int) world {
+func newWorld(site int, f form, audited bool) world {
 	next := (site + 1) % len(tenants)
-	return world{int64(1000 * (site + 1)), int64(1000 * (next + 1)), tenants[next]}
+	return world{base(site), base(next), tenants[site], tenants[next], f, audited}
 }
+
+// base is where a tenant's ids begin.
+func base(site int) int64 { return int64(1000 * (site + 1)) }
 
 // own draws a key of the tenant's, in use or not.
 func (w world) own(t *rapid.T) int64 { return w.base + rapid.Int64Range(1, 6).Draw(t, "own") }
@@ -54,13 +60,14 @@ type drawer func(t *rapid.T, w world) op
 var drawers = sync.OnceValue(func() map[string]drawer {
 	all := map[string]drawer{}
 	for _, group := range []map[string]drawer{
-		opaques, readers[Member]("Member"), readers[Team]("Team"), relationReaders, creators, changers[Member]("Member"), changers[Team]("Team"), savers, associations,
+		handReads, handWrites, readers[Member]("Member"), readers[Team]("Team"), relationReaders, creators, changers[Member]("Member"), changers[Team]("Team"), savers, associations,
 	} {
 		maps.Copy(all, group)
 	}
 	return all
 })
 
+// finishers are the names of the drawers.
 var finishers = sync.OnceValue(func() []string { return slices.Sorted(maps.Keys(drawers())) })
 
 func drawOp(t *rapid.T, w world) op {
@@ -93,7 +100,8 @@ func evenly(t *rapid.T, n int) int {
 
 // drawTransaction draws operations that are kept or rolled back together.
 func drawTransaction(t *rapid.T, w world) op {
-	inner := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) op { return drawPlain(t, w) }).Filter(func(o op) bool { return !o.opaque }), 1, 3).Draw(t, "inner")
+	plain := rapid.Custom(func(t *rapid.T) op { return drawPlain(t, w) })
+	inner := rapid.SliceOfN(plain.Filter(func(o op) bool { return !o.refused && !o.outside }), 1, 3).Draw(t, "inner")
 	rollback := rapid.Bool().Draw(t, "rollback")
 	o := op{finisher: "Transaction", text: "Transaction {"}
 	for _, i := range inner {
