@@ -42,8 +42,9 @@ type Task struct {
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // the first Ctrl-C cleans up, a second one does not wait for that
-	if err := run(ctx, os.Getenv("DATABASE_URL"), os.Stdout); err != nil {
+	err := run(ctx, os.Getenv("DATABASE_URL"), os.Stdout)
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "walls:", err)
 		os.Exit(1)
 	}

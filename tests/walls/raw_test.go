@@ -115,13 +115,16 @@ func TestPool(t *testing.T) {
 		return n
 	}
 	const query = `SELECT count(*) FROM books`
-	prepared, err := pool.Prepare(query)
+	prepared, err := pool.PrepareContext(t.Context(), query)
 	must(t, err)
+	defer prepared.Close()
 	tx, err := pool.BeginTx(b.acme, nil)
 	must(t, err)
+	inTx := tx.StmtContext(b.acme, prepared)
+	defer inTx.Close()
 	got := []int{
 		count(pool.QueryRowContext(b.acme, query)), count(pool.QueryRowContext(t.Context(), query)), count(prepared.QueryRowContext(b.hal)),
-		count(prepared.QueryRowContext(t.Context())), count(tx.QueryRow(query)), count(tx.StmtContext(b.acme, prepared).QueryRowContext(b.acme)),
+		count(prepared.QueryRowContext(t.Context())), count(tx.QueryRow(query)), count(inTx.QueryRowContext(b.acme)),
 		count(pool.QueryRowContext(b.system, query)),
 	}
 	if diff := cmp.Diff([]int{2, 0, 2, 0, 2, 2, 0}, got); diff != "" {
@@ -177,10 +180,14 @@ func TestNeedsTransaction(t *testing.T) {
 	b.seed(t)
 	acme := b.app.WithContext(b.acme)
 	read := func(db *gorm.DB) []error {
-		rows, rowsErr := db.Model(&Book{}).Rows()
-		if rowsErr == nil {
-			must(t, rows.Close())
-		}
+		rowsErr := func() error {
+			rows, err := db.Model(&Book{}).Rows()
+			if err != nil {
+				return err
+			}
+			defer rows.Close()
+			return rows.Err()
+		}()
 		var n int
 		return []error{rowsErr, db.Model(&Book{}).Select("count(*)").Row().Scan(&n), db.Model(&Book{}).Select("count(*)").Scan(&n).Error}
 	}
