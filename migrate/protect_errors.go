@@ -125,6 +125,7 @@ const (
 	stateForeignKey = "23503"
 	stateUnique     = "23505"
 	stateLock       = "55P03"
+	stateDeadlock   = "40P01"
 )
 
 // sqlState returns the server's code of an error, empty if it is none of the server's.
@@ -138,7 +139,7 @@ func sqlState(err error) string {
 
 // asProtectError names the one error that any statement may meet.
 func asProtectError(err error) error {
-	if sqlState(err) == stateLock {
+	if state := sqlState(err); state == stateLock || state == stateDeadlock {
 		return fmt.Errorf("%w (%w)", ErrTableBusy, err)
 	}
 	return err

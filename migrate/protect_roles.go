@@ -68,8 +68,8 @@ const dangers = `
 		WHERE c.oid = ANY ($3::bigint[]::oid[]))
 	SELECT * FROM (
 		SELECT rolname::text AS name, CASE WHEN rolsuper THEN 'is a superuser' WHEN rolbypassrls THEN 'has BYPASSRLS'
-			WHEN rolcreaterole THEN 'has CREATEROLE' ELSE 'reads or writes the server''s files' END AS what
-		FROM pg_roles WHERE (rolsuper OR rolbypassrls OR rolcreaterole OR rolname IN
+			WHEN rolcreaterole THEN 'has CREATEROLE' WHEN rolreplication THEN 'has REPLICATION' ELSE 'reads or writes the server''s files' END AS what
+		FROM pg_roles WHERE (rolsuper OR rolbypassrls OR rolcreaterole OR rolreplication OR rolname IN
 			('pg_execute_server_program', 'pg_read_server_files', 'pg_write_server_files'))
 		UNION ALL SELECT pg_get_userbyid(relowner), format('owns table %I.%I', nspname, relname) FROM tables
 		UNION ALL SELECT pg_get_userbyid(nspowner), format('owns schema %I', nspname) FROM tables

@@ -23,7 +23,7 @@ func (v verifier) isConfined(s *sqllex.Statement, query string, args []any) bool
 		return false
 	}
 	text := strings.ToLower(query)
-	if strings.Contains(text, settingPrefix+".") || strings.Contains(text, "set_config") {
+	if strings.Contains(text, settingPrefix+".") || strings.Contains(text, "set_config") || makesTable(s.Tokens) {
 		return false
 	}
 	for _, ref := range s.Refs {
@@ -31,14 +31,29 @@ func (v verifier) isConfined(s *sqllex.Statement, query string, args []any) bool
 		if !known && !ref.Write && (s.IsCTE(ref) || isCatalog(ref)) {
 			continue
 		}
-		if v.plugin.admit(table, v.scope) != nil || table.HasTenant() && !v.plugin.isProven(table.Name) {
+		if v.plugin.admit(table, v.scope) != nil || table.HasTenant() && !v.plugin.isProven(ref) {
 			return false
 		}
 	}
 	return true
 }
 
-func (p *Plugin) isProven(table string) bool {
-	_, ok := p.proven.Load(table)
+func (p *Plugin) isProven(ref sqllex.Ref) bool {
+	name := ref.Name
+	if ref.Schema != "" {
+		name = ref.Schema + "." + name
+	}
+	_, ok := p.proven.Load(name)
 	return ok
+}
+
+// makesTable reports whether SELECT INTO makes a table. A temporary one would
+// stand before the proven one of its name.
+func makesTable(tokens []sqllex.Token) bool {
+	for i, t := range tokens {
+		if t.Is("into") && (i == 0 || !tokens[i-1].Is("insert") && !tokens[i-1].Is("merge")) {
+			return true
+		}
+	}
+	return false
 }

@@ -26,6 +26,9 @@ func (s scope) own(table plan.Table) (any, error) {
 		return nil, cmp.Or(err, ErrNoTenant)
 	}
 	if table.IsText() {
+		if strings.HasSuffix(s.tenant, " ") { // which varchar(n) cuts to another tenant's
+			return nil, ErrTenantFormat
+		}
 		return s.text, nil
 	}
 	value, err := table.Value(s.tenant)

@@ -31,3 +31,17 @@ func (p *Plugin) isUnconfined(ctx context.Context, pool gorm.ConnPool) (bool, er
 	err := row.Scan(&unconfined)
 	return unconfined, err
 }
+
+// sameLogin reports whether system scope would run with the app's own login, from
+// which row-level security hides everything.
+func (p *Plugin) sameLogin(ctx context.Context, r *router) (bool, error) {
+	if !p.config.RowLevelSecurity {
+		return false, nil
+	}
+	var app, system string
+	err := r.app.QueryRowContext(ctx, `SELECT current_user`).Scan(&app)
+	if err == nil {
+		err = r.system.QueryRowContext(ctx, `SELECT current_user`).Scan(&system)
+	}
+	return err == nil && app == system, err
+}

@@ -71,6 +71,9 @@ func (p *Plugin) connect(db *gorm.DB) error {
 			return errors.New("tenancy: Config.System is a handle of its own, without plugins")
 		}
 		r.system = system.ConnPool
+		if same, err := p.sameLogin(db.Statement.Context, r); same || err != nil {
+			return errors.Join(errors.New("tenancy: Config.System logs in as the app does: it needs migrate's SystemRole"), err)
+		}
 	}
 	if r.binds || r.system != nil {
 		p.router, db.ConnPool, db.Statement.ConnPool = r, r, r

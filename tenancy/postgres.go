@@ -69,7 +69,11 @@ func (d *dialector) Initialize(db *gorm.DB) error {
 	if err != nil {
 		return err
 	}
-	pool, err := pgpipe.Open(config, bindingOf, append(zoned(config), d.options...)...)
+	setup, err := zoned(config)
+	if err != nil {
+		return err
+	}
+	pool, err := pgpipe.Open(config, bindingOf, setup, d.options...)
 	if err != nil {
 		return err
 	}
@@ -77,7 +81,7 @@ func (d *dialector) Initialize(db *gorm.DB) error {
 }
 
 // zoned reads timestamps without zone in the session's, as postgres.Open does.
-func zoned(config *pgx.ConnConfig) []stdlib.OptionOpenDB {
+func zoned(config *pgx.ConnConfig) (func(*pgx.Conn), error) {
 	zone := ""
 	for name, value := range config.RuntimeParams {
 		if strings.EqualFold(name, "timezone") || name == "time_zone" {
@@ -86,18 +90,14 @@ func zoned(config *pgx.ConnConfig) []stdlib.OptionOpenDB {
 		}
 	}
 	if zone == "" {
-		return nil
+		return nil, nil //nolint:nilnil // there is nothing to set up
 	}
-	return []stdlib.OptionOpenDB{stdlib.OptionAfterConnect(func(_ context.Context, conn *pgx.Conn) error {
-		location, err := time.LoadLocation(zone)
-		if err != nil {
-			return err
-		}
+	location, err := time.LoadLocation(zone)
+	return func(conn *pgx.Conn) {
 		conn.TypeMap().RegisterType(&pgtype.Type{
 			Name: "timestamp", OID: pgtype.TimestampOID, Codec: &pgtype.TimestampCodec{ScanLocation: location},
 		})
-		return nil
-	})}
+	}, err
 }
 
 // bindingOf says what the statements of a context are bound to.

@@ -2,15 +2,17 @@ package tenancy
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
+	"regexp"
+	"strconv"
 	"strings"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"gorm.io/gorm"
-	"gorm.io/gorm/clause"
 
 	"github.com/courtroll/courtroll/internal/plan"
 	"github.com/courtroll/courtroll/internal/stmtpool"
@@ -18,20 +20,20 @@ import (
 )
 
 // The probe does what a leak would: it creates a row of a made-up tenant and
-// looks at it as another one. What the catalogue says of policies, owners and
-// roles is not asked. It runs in a transaction that is rolled back.
+// looks at it as another one, in a transaction that is rolled back.
 type probe struct {
-	tx       gorm.ConnPool
-	table    string // quoted
-	column   string // quoted
-	own      string // two made-up tenants
-	foreign  string
-	isTenant bool // the table is that of the tenants, to which an app adds none
+	tx      gorm.ConnPool
+	table   string // quoted
+	column  string // quoted
+	own     string // two made-up tenants
+	foreign string
 }
 
-// probeTables adds a fault for each table that row-level security does not
+// probeTables returns a fault for each table that row-level security does not
 // confine, and remembers the others.
-func (p *Plugin) probeTables(ctx context.Context, db *gorm.DB, columns map[string]column) (faults []*StatementError, err error) {
+func (p *Plugin) probeTables(ctx context.Context, db *gorm.DB, columns columns) (faults []*StatementError, err error) {
+	p.proven.Clear()
+	defer p.registry.Forget() // what was concluded from the proofs before
 	nobody := context.WithValue(ctx, contextKey{}, scope{})
 	pool := db.Config.ConnPool
 	if p.router != nil {
@@ -47,34 +49,32 @@ func (p *Plugin) probeTables(ctx context.Context, db *gorm.DB, columns map[strin
 		return nil, err
 	}
 	defer func() { _ = conn.(gorm.TxCommitter).Rollback() }() //nolint:forcetypeassert // what began is a transaction
-	for name := range columns {
+	for name, in := range columns {
 		table, _ := p.registry.Lookup(name)
 		if !table.HasTenant() {
 			continue
 		}
-		confined, err := p.probe(nobody, conn, db, table)
+		confined, err := p.probe(nobody, conn, table, in)
 		if err != nil {
 			return nil, fmt.Errorf("tenancy: probing table %q: %w", name, err)
 		}
-		if confined {
-			p.proven.Store(name, true)
-		} else {
-			p.proven.Delete(name)
+		if !confined {
 			faults = append(faults, &StatementError{Table: name, Err: ErrUnprotected})
+			continue
 		}
+		p.proven.Store(name, true)
+		p.proven.Store(in.qualified(), true)
 	}
-	p.registry.Forget()
 	return faults, nil
 }
 
-func (p *Plugin) probe(ctx context.Context, tx gorm.ConnPool, db *gorm.DB, table plan.Table) (bool, error) {
+func (p *Plugin) probe(ctx context.Context, tx gorm.ConnPool, table plan.Table, in column) (bool, error) {
 	own, foreign := madeUp(table)
 	q := probe{
-		tx: tx, own: own, foreign: foreign, isTenant: table.Name == models.TenantsTable,
-		table:  db.Statement.Quote(clause.Table{Name: table.Name}),
-		column: db.Statement.Quote(clause.Column{Name: table.Column}),
+		tx: tx, own: own, foreign: foreign,
+		table: pgx.Identifier{in.Schema, in.Table}.Sanitize(), column: pgx.Identifier{table.Column}.Sanitize(),
 	}
-	for _, step := range []func(context.Context) (bool, error){q.refusesForeign, q.hides, q.hidesOthers, q.plansFilter} {
+	for _, step := range []func(context.Context) (bool, error){q.hasFloor, q.refusesForeign, q.hides, q.hidesOthers} {
 		if confined, err := q.attempt(ctx, step); !confined || err != nil {
 			return false, err
 		}
@@ -82,16 +82,21 @@ func (p *Plugin) probe(ctx context.Context, tx gorm.ConnPool, db *gorm.DB, table
 	return true, nil
 }
 
-// madeUp returns the ids of two tenants that are unlikely to exist.
+// madeUp returns the ids of two tenants that are unlikely to exist: integers near
+// the end of their range, short texts that no one would choose.
 func madeUp(table plan.Table) (own, foreign string) {
-	n := rand.IntN(1<<14) + 1<<14 //nolint:gosec // likely to be free is enough
-	for _, format := range []string{"00000000-0000-4000-8000-%012x", "%d"} {
-		own, foreign = fmt.Sprintf(format, n-1), fmt.Sprintf(format, n)
-		if _, err := table.Value(own); err == nil && !table.IsText() {
+	n := rand.Int64N(1 << 10) //nolint:gosec // likely to be free is enough
+	if table.IsText() {
+		return fmt.Sprintf("~%02x", n%200), fmt.Sprintf("~%02x", n%200+1)
+	}
+	for _, end := range []int64{math.MaxInt64, math.MaxInt32, math.MaxInt16} {
+		own, foreign = strconv.FormatInt(end-n-1, 10), strconv.FormatInt(end-n, 10)
+		if _, err := table.Value(foreign); err == nil {
 			return own, foreign
 		}
 	}
-	return fmt.Sprintf("~%x", n-1), fmt.Sprintf("~%x", n)
+	const format = "ffffffff-ffff-4fff-bfff-%012x"
+	return fmt.Sprintf(format, n), fmt.Sprintf(format, n+1)
 }
 
 // attempt runs a step and takes back what it did.
@@ -112,23 +117,58 @@ func (q probe) as(ctx context.Context, tenant string) error {
 	return q.exec(ctx, `SELECT set_config('`+models.TenantSetting+`', $1, true)`, tenant)
 }
 
+// hasFloor looks for the restrictive policy that migrate's Protect makes. Rows
+// show what policies let through at one time; that no other time, command or
+// row lets more through only their shape can tell.
+func (q probe) hasFloor(ctx context.Context) (bool, error) {
+	rows, err := q.tx.QueryContext(ctx, `SELECT pg_catalog.pg_get_expr(polqual, polrelid), coalesce(pg_catalog.pg_get_expr(polwithcheck, polrelid), '')
+		FROM pg_catalog.pg_policy WHERE polrelid = $1::regclass AND NOT polpermissive AND polcmd = '*' AND polqual IS NOT NULL
+		AND pg_catalog.row_security_active($1::regclass::oid)
+		AND EXISTS (SELECT FROM unnest(polroles) AS r WHERE r = 0 OR pg_catalog.pg_has_role(r, 'USAGE'))`, q.table)
+	if err != nil {
+		return false, err
+	}
+	defer rows.Close()
+	found := false
+	for rows.Next() {
+		var using, check string
+		if err := rows.Scan(&using, &check); err != nil {
+			return false, err
+		}
+		found = found || q.isFloor(using) && (check == "" || q.isFloor(check))
+	}
+	return found, rows.Err()
+}
+
+var noise = strings.NewReplacer("::character varying", "", "::text", "", "::uuid", "", "::smallint", "", "::integer", "", "::bigint", "",
+	"pg_catalog.", "", "(", "", ")", "", " ", "", `"`, "")
+
+var alias = regexp.MustCompile(` AS "?\w+"?`)
+
+// isFloor reports whether an expression, as the server prints it, compares the
+// tenant column with the setting and does nothing else.
+func (q probe) isFloor(expression string) bool {
+	return noise.Replace(alias.ReplaceAllString(expression, "")) ==
+		noise.Replace(q.column)+`=SELECTNULLIFcurrent_setting'`+models.TenantSetting+`',true,''`
+}
+
 // refusesForeign creates a row of another tenant. Policies are checked before
-// constraints, so that no value has to be found for other columns.
+// constraints, so that no value has to be found for other columns; whether a
+// trigger refuses it before that is left open.
 func (q probe) refusesForeign(ctx context.Context) (bool, error) {
 	if err := q.as(ctx, q.own); err != nil {
 		return false, err
 	}
 	err := q.exec(ctx, `INSERT INTO `+q.table+` (`+q.column+`) VALUES ($1)`, q.foreign)
-	if q.isTenant {
-		return err != nil, nil
-	}
-	return isDenied(err), nil
-}
-
-// isDenied reports whether policies or privileges refused a statement.
-func isDenied(err error) bool {
 	var pg *pgconn.PgError
-	return errors.As(err, &pg) && pg.Code == "42501"
+	switch {
+	case err == nil:
+		return false, nil
+	case !errors.As(err, &pg):
+		return false, err
+	}
+	const constraints = "23"
+	return !strings.HasPrefix(pg.Code, constraints), nil
 }
 
 // hides creates a row of its own tenant and looks at it as another one, and as
@@ -198,23 +238,4 @@ func (q probe) hidesOthers(ctx context.Context) (bool, error) {
 func (q probe) exists(ctx context.Context, condition string, args ...any) (seen bool, err error) {
 	err = q.tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT FROM `+q.table+` WHERE `+condition+`)`, args...).Scan(&seen)
 	return seen, err
-}
-
-// plansFilter looks for the setting in the server's own plan for this login:
-// the one proof where a table is empty and takes no row.
-func (q probe) plansFilter(ctx context.Context) (bool, error) {
-	rows, err := q.tx.QueryContext(ctx, `EXPLAIN (VERBOSE, COSTS OFF) SELECT FROM `+q.table)
-	if err != nil {
-		return false, err
-	}
-	defer rows.Close()
-	var plan strings.Builder
-	for rows.Next() {
-		var line sql.NullString
-		if err := rows.Scan(&line); err != nil {
-			return false, err
-		}
-		plan.WriteString(line.String)
-	}
-	return strings.Contains(plan.String(), models.TenantSetting), rows.Err()
 }

@@ -13,6 +13,7 @@ type proof struct {
 	generation uint64 // of the registry
 	args       int
 	owned      []owned
+	tenant     bool // that a context has a tenant to whom row-level security confines it
 }
 
 // owned is an argument that has to hold the context's tenant as the table has it.
@@ -24,7 +25,7 @@ type owned struct {
 // isProven reports whether an earlier check of the text holds for these arguments.
 func (v verifier) isProven(s *sqllex.Statement, args []any) bool {
 	p, _ := s.Conclusion.Load().(*proof)
-	if p == nil || p.args != len(args) || p.generation != v.plugin.registry.Generation() {
+	if p == nil || p.args != len(args) || p.generation != v.plugin.registry.Generation() || p.tenant && v.scope.check() != nil {
 		return false
 	}
 	for _, o := range p.owned {

@@ -47,7 +47,7 @@ func Verify(ctx context.Context, db *gorm.DB, models ...any) error {
 	if err != nil {
 		return err
 	}
-	columns, err := p.tenantColumns(db.WithContext(ctx))
+	columns, err := p.tenantColumns(db.WithContext(context.WithValue(ctx, contextKey{}, scope{})), schemas)
 	if err != nil {
 		return err
 	}
@@ -89,36 +89,63 @@ func (p *Plugin) parse(db *gorm.DB, models []any) (map[string]*schema.Schema, er
 
 // column is a tenant column as the database has it.
 type column struct {
-	Table string
-	Type  string // empty where the table has none
+	Schema  string
+	Table   string
+	Type    string // empty where the table has none
+	Visible bool   // its name alone means it
 }
 
-// tenantColumns returns the tables that an unqualified name can mean, with the
-// type of their tenant columns. A partition is part of its table.
-func (p *Plugin) tenantColumns(db *gorm.DB) (map[string]column, error) {
+func (c column) qualified() string { return c.Schema + "." + c.Table }
+
+// columns are tenant columns by the names that may be used for their tables.
+type columns map[string]column
+
+// of returns the column of a model's table.
+func (c columns) of(s *schema.Schema) (column, bool) {
+	in, exists := c[s.Table]
+	return in, exists
+}
+
+// tenantColumns returns the tables that an unqualified name can mean, and those
+// of models that name a schema, with the type of their tenant columns. A
+// partition is part of its table.
+func (p *Plugin) tenantColumns(db *gorm.DB, schemas map[string]*schema.Schema) (columns, error) {
+	named := []string{""}
+	for table := range schemas {
+		if strings.Contains(table, ".") {
+			named = append(named, table)
+		}
+	}
 	var rows []column
-	err := db.Raw(`SELECT c.relname AS "table", CASE WHEN co.collisdeterministic IS FALSE THEN 'nondeterministic' ELSE coalesce(b.typname, t.typname, '') END AS type
+	err := db.Raw(`SELECT n.nspname AS schema, c.relname AS "table", pg_catalog.pg_table_is_visible(c.oid) AS visible,
+			CASE WHEN co.collisdeterministic IS FALSE THEN 'nondeterministic' ELSE coalesce(b.typname, t.typname, '') END AS type
 		FROM pg_catalog.pg_class c
+		JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 		LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attname = ? AND NOT a.attisdropped
 		LEFT JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
 		LEFT JOIN pg_catalog.pg_type b ON b.oid = t.typbasetype
 		LEFT JOIN pg_catalog.pg_collation co ON co.oid = a.attcollation
-		WHERE c.relkind IN ('r', 'p', 'f') AND NOT c.relispartition AND pg_catalog.pg_table_is_visible(c.oid)
+		WHERE c.relkind IN ('r', 'p', 'f') AND NOT c.relispartition AND (pg_catalog.pg_table_is_visible(c.oid) OR n.nspname || '.' || c.relname IN ?)
 		AND c.relnamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)`,
-		p.registry.Column()).Scan(&rows).Error
-	found := map[string]column{}
+		p.registry.Column(), named).Scan(&rows).Error
+	found := columns{}
 	for _, row := range rows {
-		found[row.Table] = row
+		if row.Visible {
+			found[row.Table] = row
+		}
+		if slices.Contains(named, row.qualified()) {
+			found[row.qualified()] = row
+		}
 	}
 	return found, err
 }
 
-func (p *Plugin) checkSchemas(schemas map[string]*schema.Schema, columns map[string]column) []*StatementError {
+func (p *Plugin) checkSchemas(schemas map[string]*schema.Schema, columns columns) []*StatementError {
 	var faults []*StatementError
 	for _, s := range schemas {
 		name := plan.Unqualified(s.Table)
 		table, _ := p.registry.Lookup(name)
-		in, exists := columns[name]
+		in, exists := columns.of(s)
 		switch {
 		case table.Class == plan.Unclassified:
 			faults = append(faults, &StatementError{Table: name, Err: p.unclassified(s, schemas)})
@@ -158,11 +185,11 @@ func (p *Plugin) unclassified(s *schema.Schema, schemas map[string]*schema.Schem
 	return fmt.Errorf("hangs on tenant-owned %s: %w", strings.Join(parents, ", "), ErrUnclassified)
 }
 
-func (p *Plugin) checkTables(columns map[string]column) []*StatementError {
+func (p *Plugin) checkTables(columns columns) []*StatementError {
 	var faults []*StatementError
 	for name, in := range columns {
 		switch table, known := p.registry.Lookup(name); {
-		case in.Type == "":
+		case in.Type == "", name != in.Table: // the latter is a model's
 		case !known:
 			faults = append(faults, &StatementError{Table: name, Err: ErrNoModel})
 		case table.Class == plan.Shared:

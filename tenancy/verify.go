@@ -70,7 +70,7 @@ func (v verifier) verify(query string, args []any) error {
 	v.proof = &proof{generation: v.plugin.registry.Generation(), args: len(args)}
 	err = v.check(s, args)
 	if errors.Is(err, ErrOpaqueSQL) && v.isConfined(s, query, args) {
-		err = nil
+		v.proof.tenant, err = true, nil
 	}
 	if err == nil {
 		s.Conclusion.Store(v.proof)

@@ -335,7 +335,7 @@ func TestExecModes(t *testing.T) {
 	for _, mode := range []pgx.QueryExecMode{pgx.QueryExecModeDescribeExec, pgx.QueryExecModeSimpleProtocol} {
 		config := parse(t, db.AppDSN, "exec")
 		config.DefaultQueryExecMode = mode
-		if _, err := pgpipe.Open(config, bindingOf); !errors.Is(err, pgpipe.ErrExecMode) {
+		if _, err := pgpipe.Open(config, bindingOf, nil); !errors.Is(err, pgpipe.ErrExecMode) {
 			t.Errorf("%s: got %v, want ErrExecMode", mode, err)
 		}
 	}
@@ -351,7 +351,7 @@ func TestBindError(t *testing.T) {
 	refused := errors.New("refused")
 	pool, err := pgpipe.Open(parse(t, db.AppDSN, "cache_statement"), func(context.Context) (pgpipe.Binding, error) {
 		return pgpipe.Binding{}, refused
-	})
+	}, nil)
 	must(t, err)
 	defer pool.Close()
 	_, execErr := pool.ExecContext(t.Context(), `SELECT 1`)

@@ -61,7 +61,7 @@ func parse(t testing.TB, dsn, mode string) *pgx.ConnConfig {
 
 func openPipe(t testing.TB, config *pgx.ConnConfig) *sql.DB {
 	t.Helper()
-	pool, err := pgpipe.Open(config, bindingOf)
+	pool, err := pgpipe.Open(config, bindingOf, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

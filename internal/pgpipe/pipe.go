@@ -54,8 +54,9 @@ var (
 )
 
 // Open returns a pool of connections that bind their statements. The config is
-// one of [pgx.ParseConfig]; the options are those of pgx's own driver.
-func Open(config *pgx.ConnConfig, bind BindFunc, options ...stdlib.OptionOpenDB) (*sql.DB, error) {
+// one of [pgx.ParseConfig]; the options are those of pgx's own driver. Each
+// connection is set up before it is used; setup may be nil.
+func Open(config *pgx.ConnConfig, bind BindFunc, setup func(*pgx.Conn), options ...stdlib.OptionOpenDB) (*sql.DB, error) {
 	config = config.Copy()
 	if err := checkMode(config.DefaultQueryExecMode); err != nil {
 		return nil, err
@@ -70,7 +71,7 @@ func Open(config *pgx.ConnConfig, bind BindFunc, options ...stdlib.OptionOpenDB)
 		}
 		return &link{Conn: conn}, nil
 	}
-	return sql.OpenDB(&connector{Connector: stdlib.GetConnector(*config, options...), bind: bind}), nil
+	return sql.OpenDB(&connector{Connector: stdlib.GetConnector(*config, options...), bind: bind, setup: setup}), nil
 }
 
 func checkMode(mode pgx.QueryExecMode) error {
@@ -100,7 +101,8 @@ func MaySwitch(ctx context.Context) bool { return ctx.Value(switching{}) != nil 
 
 type connector struct {
 	driver.Connector
-	bind BindFunc
+	bind  BindFunc
+	setup func(*pgx.Conn)
 }
 
 // boundDriver tells the pools of this package from pgx's.
@@ -122,6 +124,9 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	wire, ok := conn.Conn().PgConn().Conn().(*link)
 	if !ok {
 		return nil, errors.Join(errors.New("pgpipe: an option replaced the connection's config"), inner.Close())
+	}
+	if c.setup != nil {
+		c.setup(conn.Conn())
 	}
 	mode := conn.Conn().Config().DefaultQueryExecMode // an option may have changed it
 	if err := checkMode(mode); err != nil {

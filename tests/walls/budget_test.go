@@ -59,7 +59,7 @@ var budget = []operation{
 			return err
 		})
 	}},
-	{"transaction with a savepoint", 6, 6, 9, func(db *gorm.DB, _ int) error {
+	{"transaction with a savepoint", 5, 5, 9, func(db *gorm.DB, _ int) error {
 		return db.Transaction(func(tx *gorm.DB) error {
 			_ = tx.Transaction(func(tx *gorm.DB) error { return errors.New("back") })
 			return errors.Join(tx.Limit(1).Find(&[]Book{}).Error, tx.Limit(1).Find(&[]Shelf{}).Error)
