@@ -28,14 +28,17 @@ import (
 //     a nondeterministic collation), and for a shared table that has one.
 //
 // With Config.RowLevelSecurity it proves that the policies confine this login,
-// table by table, by doing what a leak would: in a transaction that it rolls back
-// it creates rows of made-up tenants and looks at them as others, which advances
-// sequences and runs triggers. The faults are
+// table by table. It demands the restrictive policy of migrate's Protect, and does
+// what a leak would: in a transaction that it rolls back it creates rows of made-up
+// tenants and looks at them as others, which advances sequences and runs triggers.
+// What was proven before is forgotten first. The faults are
 //
 //   - [ErrUnconfinedRole] for a login that row-level security does not bind;
 //   - [ErrUnprotected] for a tenant-owned table that it does not confine.
 //
-// A table that is not there is no fault. But for that proof Verify reads the
+// A model's table is the one that its name means in the search path, or in the
+// schema that it names. A table that is not there is no fault. But for that proof
+// Verify reads the
 // catalogue alone. It needs no tenant in ctx. Where the plugin is not on db, the error is
 // [ErrNotInstalled]; where its callbacks were displaced, [ErrDisplaced].
 func Verify(ctx context.Context, db *gorm.DB, models ...any) error {
