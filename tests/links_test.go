@@ -29,7 +29,7 @@ var linkModels = []any{&MBook{}, &MLabel{}, &MBookLabel{}}
 func linked(t *testing.T, w walls, noAudit bool) *bundle {
 	t.Helper()
 	db, r := pgtest.New(t, schema), rulesWith(linkModels, nil)
-	makeTables(t, db, linkTables)
+	must(t, makeTables(db.Owner, db.Roles, linkTables))
 	must(t, protect(db.Owner, db.Roles, r))
 	if !w.all {
 		for _, table := range []string{"pages", "authors", "revisions", "m_books", "m_labels", "m_book_labels", "audit_logs"} {

@@ -29,12 +29,14 @@ func eachWall(t *testing.T, test func(t *testing.T, w walls)) {
 	}
 }
 
-func makeTables(t *testing.T, db *pgtest.DB, ddl []string) {
-	t.Helper()
-	roles := db.AppRole + ", " + db.SystemRole
-	for _, d := range append(ddl, "GRANT ALL ON ALL TABLES IN SCHEMA public TO "+roles, "GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO "+roles) {
-		must(t, db.Owner.Exec(d).Error)
+func makeTables(owner *gorm.DB, roles pgtest.Roles, ddl []string) error {
+	both := roles.AppRole + ", " + roles.SystemRole
+	for _, d := range append(ddl, "GRANT ALL ON ALL TABLES IN SCHEMA public TO "+both, "GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO "+both) {
+		if err := owner.Exec(d).Error; err != nil {
+			return err
+		}
 	}
+	return nil
 }
 
 func rulesWith(models, shared []any) tenancy.Rules {
@@ -45,13 +47,25 @@ func rulesWith(models, shared []any) tenancy.Rules {
 // made. noAudit leaves the audit plugin out.
 func (w walls) with(t *testing.T, noAudit bool, models, shared []any, ddl ...string) *bundle {
 	t.Helper()
-	db := pgtest.New(t, schema)
-	makeTables(t, db, ddl)
 	r := rulesWith(models, shared)
-	if w.all {
-		must(t, protect(db.Owner, db.Roles, r))
+	made := pgtest.Template{Name: fmt.Sprintf("%v %s %s %q", w.all, typesOf(models), typesOf(shared), ddl), BuildFor: func(owner *gorm.DB, roles pgtest.Roles) error {
+		if err := errors.Join(schema.Build(owner), makeTables(owner, roles, slices.Clone(ddl))); err != nil || !w.all {
+			return err
+		}
+		return protect(owner, roles, r)
+	}}
+	return w.open(t, pgtest.New(t, made), r, noAudit)
+}
+
+func typesOf(models []any) (types []string) {
+	for _, model := range models {
+		if name, ok := model.(string); ok {
+			types = append(types, name)
+		} else {
+			types = append(types, fmt.Sprintf("%T", model))
+		}
 	}
-	return w.open(t, db, r, noAudit)
+	return types
 }
 
 // open opens the app's handle on a database.
