@@ -37,6 +37,12 @@ var (
 	// ErrUnsafeRole means that a role could get around the policies.
 	ErrUnsafeRole = errors.New("the role could get around the policies")
 
+	// ErrNotOwner means that the handle's login does not own a table.
+	ErrNotOwner = errors.New("this login does not own the table: run Protect as its owner")
+
+	// ErrNoRole means that a role of Config.TrustedRoles does not exist.
+	ErrNoRole = errors.New("no such role: create it, or take it off Config.TrustedRoles")
+
 	// ErrUntrustedRole means that roles have privileges on protected tables that
 	// nobody trusts. It comes inside an [UntrustedError].
 	ErrUntrustedRole = errors.New("other roles have privileges on protected tables")
@@ -115,7 +121,7 @@ func (e *UntrustedError) Error() string {
 	for _, table := range slices.Sorted(maps.Keys(e.Roles)) {
 		list = append(list, fmt.Sprintf("%s: %s", table, strings.Join(e.Roles[table], ", ")))
 	}
-	return fmt.Sprintf("%v (%s): revoke them, or list the roles in Config.TrustedRoles", ErrUntrustedRole, strings.Join(list, "; "))
+	return fmt.Sprintf("%v (%s): revoke them, or name the roles in Config.TrustedRoles or Config.SystemRole", ErrUntrustedRole, strings.Join(list, "; "))
 }
 
 func (e *UntrustedError) Unwrap() error { return ErrUntrustedRole }

@@ -2,6 +2,8 @@ package migrate
 
 import (
 	"context"
+
+	"github.com/courtroll/courtroll/internal/plan"
 )
 
 // report lists what runs or reads with somebody else's rights than the app's, and
@@ -9,7 +11,7 @@ import (
 func (r *protectRun) report(ctx context.Context) error {
 	for _, g := range r.set.owned() {
 		if !g.NotNull {
-			r.reportf("table "+g.String(), "column %q allows NULL: such rows are nobody's, and no foreign key confines them", g.column)
+			r.reportf("table "+g.String(), "column %q allows NULL, and such rows are nobody's and no foreign key confines them: make it NOT NULL", g.column)
 		}
 	}
 	found, err := readRows[Report](ctx, r.tx, reportViews+` UNION ALL `+reportFunctions+` UNION ALL `+reportExclusions+
@@ -18,6 +20,27 @@ func (r *protectRun) report(ctx context.Context) error {
 		return err
 	}
 	r.done.Reported = append(r.done.Reported, found...)
+	return r.reportShared(ctx)
+}
+
+// reportShared lists the shared tables that the app cannot read: Protect grants
+// on what it protects alone.
+func (r *protectRun) reportShared(ctx context.Context) error {
+	for _, model := range r.cfg.Shared {
+		name, err := plan.TableName(r.db, model)
+		if err != nil {
+			return err
+		}
+		closed, err := queryStrings(ctx, r.tx, `SELECT format('%s.%s', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+			WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND (c.relname = $1 OR n.nspname || '.' || c.relname = $1)
+			AND NOT has_table_privilege($2::text::name, c.oid, 'SELECT')`, name, r.cfg.AppRole)
+		if err != nil {
+			return err
+		}
+		for _, table := range closed {
+			r.reportf("shared table "+table, "%q may not read it: GRANT SELECT ON %s TO %[1]s", r.cfg.AppRole, table)
+		}
+	}
 	return nil
 }
 

@@ -91,7 +91,7 @@ func (r *protectRun) checkRoles(ctx context.Context) error {
 			return err
 		}
 		if len(known) == 0 {
-			return &ProtectError{Object: role, Err: ErrUntrustedRole, Fix: "the role in Config.TrustedRoles does not exist"}
+			return &ProtectError{Object: role, Err: ErrNoRole}
 		}
 	}
 	app := r.cfg.AppRole
@@ -104,7 +104,23 @@ func (r *protectRun) checkRoles(ctx context.Context) error {
 	if len(found) > 0 {
 		return unsafeRole(app, describe(found[0], app))
 	}
+	if err := r.checkOwner(ctx); err != nil {
+		return err
+	}
 	return r.checkSystem(ctx)
+}
+
+// checkOwner refuses before the first statement what only the tables' owner may do.
+func (r *protectRun) checkOwner(ctx context.Context) error {
+	foreign, err := queryStrings(ctx, r.tx, `SELECT format('%s.%s', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+		WHERE c.oid = ANY ($1::bigint[]::oid[]) AND NOT pg_has_role(c.relowner, 'USAGE') ORDER BY 1`, r.set.oids())
+	if err != nil {
+		return err
+	}
+	if len(foreign) > 0 {
+		return &ProtectError{Table: foreign[0], Err: ErrNotOwner}
+	}
+	return nil
 }
 
 func describe(d danger, role string) string {

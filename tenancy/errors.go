@@ -75,6 +75,11 @@ var (
 	// does not. It is one of [Verify]'s.
 	ErrUnprotected = errors.New("row-level security does not confine this login on the table: run migrate.Protect with its model")
 
+	// ErrNotExpected is a table that row-level security confines while the config
+	// does not speak of it: system scope sees no row then, and nothing does where the
+	// dialector is not that of [Postgres]. It is one of [Verify]'s.
+	ErrNotExpected = errors.New("row-level security confines this login on the table, and Config.RowLevelSecurity is not set: set it, and open the handle with tenancy.Postgres")
+
 	// ErrUnknownTenant is a tenant that [Resolve] does not find, or that is inactive:
 	// which of the two is not told.
 	ErrUnknownTenant = errors.New("no such tenant")

@@ -135,7 +135,7 @@ func (r *router) begin(ctx context.Context, options *sql.TxOptions) (*routedTx, 
 	if !ok {
 		return nil, gorm.ErrInvalidTransaction
 	}
-	t := &routedTx{Tx: tx, router: r}
+	t := &routedTx{Tx: tx, router: r, system: isSystem(ctx)}
 	return t, t.join(ctx)
 }
 
@@ -168,6 +168,7 @@ func (r *router) Ping() error {
 type routedTx struct {
 	gorm.Tx
 	router *router
+	system bool // of the system login
 
 	mu    sync.Mutex
 	owner pgpipe.Binding
@@ -185,11 +186,12 @@ func (t *routedTx) join(ctx context.Context) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
-	case t.owner == none && b.System, t.owner == none, pgpipe.MaySwitch(ctx) && b.System == t.owner.System:
-		t.owner = b
-	case b.Tenant != t.owner.Tenant || b.System != t.owner.System:
-		return &StatementError{Err: ErrTransactionTenant}
+	case b.System && !t.system && t.owner == none:
+		return ErrSystemLogin
+	case b.System != t.system, t.owner != none && b.Tenant != t.owner.Tenant && !pgpipe.MaySwitch(ctx):
+		return ErrTransactionTenant
 	}
+	t.owner = b
 	return nil
 }
 

@@ -23,6 +23,8 @@ import (
 //     model hangs on, if there is one;
 //   - [ErrNoModel] for a table in the search path that has the tenant column, and
 //     no model;
+//   - [ErrNotExpected] for a tenant-owned table that row-level security confines,
+//     without Config.RowLevelSecurity;
 //   - [ErrTenantColumn] for a tenant-owned model whose table has no tenant column,
 //     or one of another type, or one that takes two ids for the same (citext, char,
 //     a nondeterministic collation), and for a shared table that has one.
@@ -96,6 +98,7 @@ type column struct {
 	Table   string
 	Type    string // empty where the table has none
 	Visible bool   // its name alone means it
+	Active  bool   // row-level security binds this login
 }
 
 func (c column) qualified() string { return c.Schema + "." + c.Table }
@@ -121,6 +124,7 @@ func (p *Plugin) tenantColumns(db *gorm.DB, schemas map[string]*schema.Schema) (
 	}
 	var rows []column
 	err := db.Raw(`SELECT n.nspname AS schema, c.relname AS "table", pg_catalog.pg_table_is_visible(c.oid) AS visible,
+			pg_catalog.row_security_active(c.oid) AS active,
 			CASE WHEN co.collisdeterministic IS FALSE THEN 'nondeterministic' ELSE coalesce(b.typname, t.typname, '') END AS type
 		FROM pg_catalog.pg_class c
 		JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -192,6 +196,8 @@ func (p *Plugin) checkTables(columns columns) []*StatementError {
 	var faults []*StatementError
 	for name, in := range columns {
 		switch table, known := p.registry.Lookup(name); {
+		case in.Active && !p.config.RowLevelSecurity && table.HasTenant():
+			faults = append(faults, &StatementError{Table: name, Err: ErrNotExpected})
 		case in.Type == "", name != in.Table: // the latter is a model's
 		case !known:
 			faults = append(faults, &StatementError{Table: name, Err: ErrNoModel})

@@ -75,7 +75,16 @@ func (v verifier) verify(query string, args []any) error {
 	if err == nil {
 		s.Conclusion.Store(v.proof)
 	}
-	return err
+	return v.explain(err)
+}
+
+// explain says what SQL by hand needs where it may run.
+func (v verifier) explain(err error) error {
+	var refused *StatementError
+	if !v.plugin.config.RowLevelSecurity || !errors.Is(err, ErrOpaqueSQL) || !errors.As(err, &refused) || refused.Err == errSettings.Err {
+		return err
+	}
+	return &StatementError{Table: refused.Table, Err: fmt.Errorf("SQL by hand runs on tables that tenancy.Verify has proven, names no setting courtroll.… and is one statement that can be read: %w", refused.Err)}
 }
 
 func (v verifier) check(s *sqllex.Statement, args []any) error {
@@ -140,7 +149,7 @@ func calls(tokens []sqllex.Token, such func(name string) bool) bool {
 // they say how long a statement may take, not what it means or may do.
 var forTransaction = names("statement_timeout lock_timeout idle_in_transaction_session_timeout transaction_timeout work_mem synchronous_commit timezone")
 
-var errSettings = &StatementError{Err: fmt.Errorf("a setting would outlive its statement, in system scope too: SET LOCAL takes timeouts, any other give in the DSN or to the role: %w", ErrOpaqueSQL)}
+var errSettings = &StatementError{Err: fmt.Errorf("the tenant is set by tenancy.WithTenant, timeouts by SET LOCAL, any other setting in the DSN or for the role, in system scope too: %w", ErrOpaqueSQL)}
 
 // checkSettings refuses, in system scope too, what changes a connection for the
 // statements of others that come after.

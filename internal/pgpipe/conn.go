@@ -221,8 +221,8 @@ func (c *Conn) BeginTx(ctx context.Context, options driver.TxOptions) (driver.Tx
 	if err != nil {
 		return nil, err
 	}
-	if c.tx != nil { // which the server takes with a warning
-		if binding, err = c.tx.join(ctx, binding); err != nil {
+	if outer := c.current(); outer != nil { // which the server takes with a warning
+		if binding, err = outer.join(ctx, binding); err != nil {
 			return nil, err
 		}
 	}

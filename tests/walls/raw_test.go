@@ -229,6 +229,12 @@ func TestTransactionTenant(t *testing.T) {
 				}
 				return tx.Create(&Book{Title: "own"}).Error
 			}))
+			must(t, b.app.Transaction(func(tx *gorm.DB) error { // of nobody's yet
+				if err := tx.WithContext(b.system).Find(&[]Book{}).Error; !errors.Is(err, tenancy.ErrSystemLogin) {
+					t.Errorf("system scope in the app's transaction: got %v, want ErrSystemLogin", err)
+				}
+				return tx.WithContext(b.acme).Find(&[]Book{}).Error
+			}))
 			if diff := cmp.Diff(before, b.rows(t, "hal")); diff != "" {
 				t.Errorf("hal's rows changed: -before +after:\n%s", diff)
 			}
