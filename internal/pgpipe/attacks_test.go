@@ -208,6 +208,7 @@ func TestSetTransactionFirst(t *testing.T) {
 			defer tx.Rollback()
 			set, err := tx.PrepareContext(acme, `SET TRANSACTION ISOLATION LEVEL SERIALIZABLE`)
 			must(t, err)
+			defer set.Close()
 			if _, err := set.ExecContext(acme); err != nil {
 				t.Errorf("got %v, want no error: binding took a snapshot", err)
 			}
@@ -241,6 +242,7 @@ func TestLockFirst(t *testing.T) {
 			defer tx.Rollback()
 			lock, err := tx.PrepareContext(acme, `LOCK TABLE plain IN EXCLUSIVE MODE`)
 			must(t, err)
+			defer lock.Close()
 			locked := make(chan error, 1)
 			go func() {
 				_, err := lock.ExecContext(acme)

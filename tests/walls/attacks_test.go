@@ -45,6 +45,7 @@ func TestRaw_TemporaryTable(t *testing.T) {
 	pool.SetMaxOpenConns(1)
 	for _, statement := range []string{
 		`SELECT * INTO pg_temp.books FROM books`, `WITH b AS (SELECT * FROM books) SELECT * INTO pg_temp.books FROM b`,
+		`SELECT * INTO books FROM books`,
 	} {
 		if err := b.app.WithContext(b.acme).Exec(statement).Error; !errors.Is(err, tenancy.ErrOpaqueSQL) {
 			t.Errorf("%s: got %v, want ErrOpaqueSQL", statement, err)
@@ -69,7 +70,9 @@ func TestRaw_ProvenForATenant(t *testing.T) {
 				"Raw": func(ctx context.Context) error {
 					return b.app.WithContext(ctx).Raw(`SELECT * FROM books WHERE title = ?`, "a").Find(&[]Book{}).Error
 				},
-				"Exec": func(ctx context.Context) error { return b.app.WithContext(ctx).Exec(`SELECT count(*) FROM books`).Error },
+				"Exec": func(ctx context.Context) error {
+					return b.app.WithContext(ctx).Exec(`SELECT count(*) FROM books`).Error
+				},
 			} {
 				must(t, run(b.acme))
 				for _, c := range []struct {
