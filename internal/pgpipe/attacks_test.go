@@ -195,6 +195,17 @@ func TestBindsWithOneStatement(t *testing.T) {
 	}
 }
 
+// execPrepared prepares a statement, runs it and drops it.
+func execPrepared(ctx context.Context, tx *sql.Tx, query string) error {
+	prepared, err := tx.PrepareContext(ctx, query)
+	if err != nil {
+		return err
+	}
+	defer prepared.Close()
+	_, err = prepared.ExecContext(ctx)
+	return err
+}
+
 // TestSetTransactionFirst prepares what the server takes before any snapshot alone.
 func TestSetTransactionFirst(t *testing.T) {
 	t.Parallel()
@@ -206,10 +217,7 @@ func TestSetTransactionFirst(t *testing.T) {
 			tx, err := pool.BeginTx(acme, nil)
 			must(t, err)
 			defer tx.Rollback()
-			set, err := tx.PrepareContext(acme, `SET TRANSACTION ISOLATION LEVEL SERIALIZABLE`)
-			must(t, err)
-			defer set.Close()
-			if _, err := set.ExecContext(acme); err != nil {
+			if err := execPrepared(acme, tx, `SET TRANSACTION ISOLATION LEVEL SERIALIZABLE`); err != nil {
 				t.Errorf("got %v, want no error: binding took a snapshot", err)
 			}
 			var level string
@@ -240,14 +248,8 @@ func TestLockFirst(t *testing.T) {
 			tx, err := pool.BeginTx(acme, &sql.TxOptions{Isolation: sql.LevelRepeatableRead})
 			must(t, err)
 			defer tx.Rollback()
-			lock, err := tx.PrepareContext(acme, `LOCK TABLE plain IN EXCLUSIVE MODE`)
-			must(t, err)
-			defer lock.Close()
 			locked := make(chan error, 1)
-			go func() {
-				_, err := lock.ExecContext(acme)
-				locked <- err
-			}()
+			go func() { locked <- execPrepared(acme, tx, `LOCK TABLE plain IN EXCLUSIVE MODE`) }()
 			for waits := false; !waits; time.Sleep(time.Millisecond) {
 				must(t, holder.Raw(`SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'plain'::regclass
 					AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))`).Scan(&waits).Error)
