@@ -210,6 +210,7 @@ func TestProtectErrUnsafeRole(t *testing.T) {
 		{"a superuser", "SUPERUSER", nil, "is a superuser"},
 		{"BYPASSRLS", "BYPASSRLS", nil, "has BYPASSRLS"},
 		{"CREATEROLE", "CREATEROLE", nil, "has CREATEROLE"},
+		{"REPLICATION", "REPLICATION", nil, "has REPLICATION"},
 		{"a member of the system role", "", func(p *protected, app string) string { return `GRANT ` + p.system + ` TO ` + app }, "Config.SystemRole"},
 		{"a member without inheritance", "NOINHERIT", func(p *protected, app string) string { return `GRANT ` + p.system + ` TO ` + app }, "Config.SystemRole"},
 		{"a member of the owner", "", func(p *protected, app string) string { return `GRANT ` + p.OwnerRole + ` TO ` + app }, "owns "},

@@ -39,7 +39,7 @@ func (l *link) carrying(b []byte) (ours, theirs []byte, err error) {
 		out, err = l.bind(out)
 	}
 	if l.out = out; len(out) > 0 && len(b) <= maxKept {
-		l.out = append(out, b...)
+		l.out = append(l.out, b...)
 		return l.out, nil, err
 	}
 	return out, b, err
