@@ -81,7 +81,7 @@ func (v verifier) verify(query string, args []any) error {
 // explain says what SQL by hand needs where it may run.
 func (v verifier) explain(err error) error {
 	var refused *StatementError
-	if !v.plugin.config.RowLevelSecurity || !errors.Is(err, ErrOpaqueSQL) || !errors.As(err, &refused) || refused.Err == errSettings.Err {
+	if !v.plugin.config.RowLevelSecurity || !errors.Is(err, ErrOpaqueSQL) || !errors.As(err, &refused) || errors.Is(err, errSettings.Err) {
 		return err
 	}
 	return &StatementError{Table: refused.Table, Err: fmt.Errorf("SQL by hand runs on tables that tenancy.Verify has proven, names no setting courtroll.… and is one statement that can be read: %w", refused.Err)}

@@ -322,7 +322,8 @@ func TestBeginByHand(t *testing.T) {
 					t.Errorf("a context without tenant sees %d documents in acme's transaction, want 2", n)
 				}
 				_, simple := conn.ExecContext(hal, `DELETE FROM docs`)
-				for _, err := range []error{simple, queryError(hal, conn, `SELECT $1::int`, 1), prepareError(hal, conn, `SELECT 1`)} {
+				_, begin := conn.BeginTx(hal, nil)
+				for _, err := range []error{simple, begin, queryError(hal, conn, `SELECT $1::int`, 1), prepareError(hal, conn, `SELECT 1`)} {
 					if !errors.Is(err, pgpipe.ErrTransactionTenant) {
 						t.Errorf("got %v, want ErrTransactionTenant", err)
 					}
