@@ -10,7 +10,6 @@ import (
 
 	"github.com/courtroll/courtroll/internal/pgpipe"
 	"github.com/courtroll/courtroll/internal/stmtpool"
-	"github.com/courtroll/courtroll/models"
 )
 
 // router is the pool of a handle whose statements do not all run with one
@@ -216,7 +215,7 @@ func (t *routedTx) bind(ctx context.Context, query string) error {
 		return nil
 	}
 	if b != t.bound {
-		_, err = t.Tx.ExecContext(ctx, bindText, b.Tenant, b.Actor, b.Request)
+		_, err = t.Tx.ExecContext(ctx, pgpipe.BindSQL, b.Tenant, b.Actor, b.Request)
 	}
 	if t.bound = b; err != nil || t.doubt {
 		t.bound, t.doubt = pgpipe.Binding{}, false
@@ -230,9 +229,6 @@ func (t *routedTx) mistrust() {
 	defer t.mu.Unlock()
 	t.doubt = true
 }
-
-const bindText = "SELECT set_config('" + models.TenantSetting + "', $1, true), set_config('" +
-	models.ActorSetting + "', $2, true), set_config('" + models.RequestSetting + "', $3, true)"
 
 func isRollback(query string) bool {
 	const word = "rollback"

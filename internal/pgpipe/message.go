@@ -10,7 +10,8 @@ import (
 	"github.com/courtroll/courtroll/models"
 )
 
-const bindSQL = "SELECT set_config('" + models.TenantSetting + "', $1, true), set_config('" +
+// BindSQL binds a transaction to a tenant, an actor and a request.
+const BindSQL = "SELECT set_config('" + models.TenantSetting + "', $1, true), set_config('" +
 	models.ActorSetting + "', $2, true), set_config('" + models.RequestSetting + "', $3, true)"
 
 // carrying returns what is sent for pgx's messages: ours, and theirs where they
@@ -69,7 +70,7 @@ const bindName = "courtroll_bind"
 // connection it has none, which costs little then: in the modes that are for
 // poolers pgx parses its own before it runs them, too.
 func (l *link) bind(out []byte) (_ []byte, err error) {
-	name, text := "", bindSQL
+	name, text := "", BindSQL
 	if l.named {
 		name = bindName
 	}
