@@ -45,6 +45,10 @@ func TestSystem(t *testing.T) {
 			if user != b.SystemRole {
 				t.Errorf("a connection of system scope is one of %s", user)
 			}
+			// GORM would keep it by its text, and use it for a tenant's.
+			if stmt, err := b.app.ConnPool.PrepareContext(b.system, "SELECT 1"); !errors.Is(err, tenancy.ErrSystemLogin) {
+				t.Errorf("a prepared statement of system scope: %v, %v, want ErrSystemLogin", stmt, err)
+			}
 		})
 	}
 }
@@ -133,6 +137,17 @@ func (w *warnings) Warn(_ context.Context, text string, args ...any)            
 func (w *warnings) Error(context.Context, string, ...any)                                    {}
 func (w *warnings) Info(context.Context, string, ...any)                                     {}
 func (w *warnings) Trace(context.Context, time.Time, func() (sql string, rows int64), error) {}
+
+// TestVerify_NotExpected has policies of which the config does not know.
+func TestVerify_NotExpected(t *testing.T) {
+	t.Parallel()
+	b := ours.setup(t)
+	app := b.Open(tenancy.Postgres(b.AppDSN), nil)
+	must(t, app.Use(tenancy.New(tenancy.Config{Rules: rules})))
+	if err := tenancy.Verify(t.Context(), app); !errors.Is(err, tenancy.ErrNotExpected) {
+		t.Errorf("got %v, want ErrNotExpected", err)
+	}
+}
 
 // TestVerify takes the second wall down in each way, and Verify has to see it.
 func TestVerify(t *testing.T) {
