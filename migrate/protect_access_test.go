@@ -1,6 +1,7 @@
 package migrate_test
 
 import (
+	"regexp"
 	"strings"
 	"testing"
 
@@ -213,7 +214,8 @@ func TestProtectIsFast(t *testing.T) {
 	p.super.exec(t, `INSERT INTO books (tenant_id, isbn, place) SELECT 't' || g % 200, 'i' || g, g FROM generate_series(1, 20000) g`, `ANALYZE books`)
 	got, err := as(t, p.app, "t7", `EXPLAIN (COSTS OFF) SELECT * FROM books`)
 	plan := strings.Join(got, "\n")
-	if err != nil || !strings.Contains(plan, "Index Cond: (tenant_id = $") || !strings.Contains(plan, "InitPlan") {
+	// Releases write the result of an InitPlan as $0, or as (InitPlan 1).col1.
+	if err != nil || !regexp.MustCompile(`Index Cond: \(tenant_id = (\$|\(InitPlan)`).MatchString(plan) || !strings.Contains(plan, "InitPlan") {
 		t.Errorf("%v\n%s", err, plan)
 	}
 }
