@@ -210,8 +210,11 @@ func (t *routedTx) bind(ctx context.Context, query string) error {
 	if b == (pgpipe.Binding{}) {
 		b = t.owner
 	}
-	if isRollback(query) {
+	switch {
+	case isRollback(query):
 		t.bound = pgpipe.Binding{}
+		return nil
+	case pgpipe.ComesBeforeSnapshot(query): // and before a SELECT of ours, which takes one
 		return nil
 	}
 	if b != t.bound {

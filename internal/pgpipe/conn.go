@@ -119,7 +119,7 @@ func (c *Conn) arm(ctx context.Context, query string, args []driver.NamedValue) 
 	if err != nil {
 		return err
 	}
-	load := cargo{binding: binding, utility: comesBeforeSnapshot(query)}
+	load := cargo{binding: binding, utility: ComesBeforeSnapshot(query)}
 	if tx := c.current(); tx != nil {
 		if load.binding, err = tx.join(ctx, binding); err != nil {
 			return err
@@ -137,9 +137,9 @@ func (c *Conn) arm(ctx context.Context, query string, args []driver.NamedValue) 
 	return nil
 }
 
-// comesBeforeSnapshot reports whether a statement may have to come before the
+// ComesBeforeSnapshot reports whether a statement may have to come before the
 // transaction has a snapshot: it sets the isolation level, or locks a table.
-func comesBeforeSnapshot(query string) bool {
+func ComesBeforeSnapshot(query string) bool {
 	word, _, _ := strings.Cut(strings.TrimLeft(query[:min(len(query), 64)], " \t\r\n"), " ")
 	return strings.EqualFold(word, "set") || strings.EqualFold(word, "lock")
 }

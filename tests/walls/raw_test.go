@@ -251,6 +251,25 @@ func TestTransactionTenant(t *testing.T) {
 	}
 }
 
+// TestSetTransaction sets the isolation level before the transaction has a snapshot.
+func TestSetTransaction(t *testing.T) {
+	t.Parallel()
+	for _, f := range []form{ours, plain} {
+		b := f.setup(t)
+		b.seed(t)
+		must(t, b.app.WithContext(b.acme).Transaction(func(tx *gorm.DB) error {
+			var level string
+			var books []Book
+			err := errors.Join(tx.Exec("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE").Error,
+				tx.Raw("SELECT current_setting('transaction_isolation')").Scan(&level).Error, tx.Find(&books).Error)
+			if level != "serializable" || len(books) != 2 {
+				t.Errorf("%s: level %s, %d books", f.name, level, len(books))
+			}
+			return err
+		}))
+	}
+}
+
 // TestPreparedStatements alternates tenants and system scope over GORM's cache of
 // statements, which knows them by their text alone.
 func TestPreparedStatements(t *testing.T) {
