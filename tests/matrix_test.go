@@ -63,7 +63,7 @@ func TestMatrix(t *testing.T) {
 	ok := t.Run("Paths", func(t *testing.T) {
 		for _, group := range matrixGroups {
 			for i, tc := range group.cases {
-				if testing.Short() && i%5 > 0 {
+				if underRace && i%5 > 0 {
 					continue // what a path does alone at its statement, one in five shows to the race detector
 				}
 				t.Run(group.title+"/"+tc.path, func(t *testing.T) {

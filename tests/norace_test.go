@@ -1,0 +1,6 @@
+//go:build !race
+
+package tests
+
+// underRace is set where the race detector is on.
+const underRace = false
