@@ -1,6 +1,7 @@
 package tenancy
 
 import (
+	"errors"
 	"slices"
 
 	"gorm.io/gorm"
@@ -74,6 +75,9 @@ func (p *Plugin) close(db *gorm.DB) {
 	err := guardError(db.Error)
 	if pool := stmtpool.Of(db.Statement); pool != nil && err == nil {
 		err = guardError(pool.Err) // an app's dialector may have made another error of it
+	}
+	if errors.Is(db.Error, ErrTransactionTenant) {
+		err = ErrTransactionTenant // of the driver, which does not know the table
 	}
 	stmtpool.Close(db)
 	dropEmptyWhere(db.Statement)

@@ -68,7 +68,7 @@ func (p *Plugin) connect(db *gorm.DB) error {
 	r.binds = p.config.RowLevelSecurity && (err != nil || !pgpipe.Binds(pool))
 	if system := p.config.System; system != nil {
 		if _, confined := system.Plugins[PluginName]; confined || system.ConnPool == db.ConnPool {
-			return errors.New("tenancy: Config.System is a handle of its own, without plugins")
+			return errors.New("tenancy: Config.System is a handle of its own, without plugins, opened with a *gorm.Config of its own")
 		}
 		r.system = system.ConnPool
 		if same, err := p.sameLogin(db.Statement.Context, r); same || err != nil {

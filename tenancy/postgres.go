@@ -2,6 +2,7 @@ package tenancy
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -75,7 +76,7 @@ func (d *dialector) Initialize(db *gorm.DB) error {
 	}
 	pool, err := pgpipe.Open(config, bindingOf, setup, d.options...)
 	if err != nil {
-		return err
+		return fmt.Errorf("tenancy: %w", err)
 	}
 	return postgres.Dialector{Config: &postgres.Config{Conn: pool}}.Initialize(db)
 }

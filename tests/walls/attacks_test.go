@@ -62,33 +62,30 @@ func TestRaw_TemporaryTable(t *testing.T) {
 // no tenant to whom the policies could confine it.
 func TestRaw_ProvenForATenant(t *testing.T) {
 	t.Parallel()
-	for _, f := range forms {
-		t.Run(f.name, func(t *testing.T) {
-			t.Parallel()
-			b := f.setup(t)
-			for name, run := range map[string]func(ctx context.Context) error{
-				"Raw": func(ctx context.Context) error {
-					return b.app.WithContext(ctx).Raw(`SELECT * FROM books WHERE title = ?`, "a").Find(&[]Book{}).Error
-				},
-				"Exec": func(ctx context.Context) error {
-					return b.app.WithContext(ctx).Exec(`SELECT count(*) FROM books`).Error
-				},
+	eachForm(t, forms, func(t *testing.T, f form) {
+		b := f.setup(t)
+		for name, run := range map[string]func(ctx context.Context) error{
+			"Raw": func(ctx context.Context) error {
+				return b.app.WithContext(ctx).Raw(`SELECT * FROM books WHERE title = ?`, "a").Find(&[]Book{}).Error
+			},
+			"Exec": func(ctx context.Context) error {
+				return b.app.WithContext(ctx).Exec(`SELECT count(*) FROM books`).Error
+			},
+		} {
+			must(t, run(b.acme))
+			for _, c := range []struct {
+				ctx  context.Context
+				want error
+			}{
+				{t.Context(), tenancy.ErrNoTenant}, {tenancy.WithTenant(t.Context(), " "), tenancy.ErrNoTenant},
+				{tenancy.AsSystem(t.Context(), ""), tenancy.ErrNoReason}, {b.hal, nil},
 			} {
-				must(t, run(b.acme))
-				for _, c := range []struct {
-					ctx  context.Context
-					want error
-				}{
-					{t.Context(), tenancy.ErrNoTenant}, {tenancy.WithTenant(t.Context(), " "), tenancy.ErrNoTenant},
-					{tenancy.AsSystem(t.Context(), ""), tenancy.ErrNoReason}, {b.hal, nil},
-				} {
-					if err := run(c.ctx); !errors.Is(err, c.want) {
-						t.Errorf("%s: got %v, want %v", name, err, c.want)
-					}
+				if err := run(c.ctx); !errors.Is(err, c.want) {
+					t.Errorf("%s: got %v, want %v", name, err, c.want)
 				}
 			}
-		})
-	}
+		}
+	})
 }
 
 const isOwn = `tenant_id = current_setting('courtroll.tenant_id', true)`

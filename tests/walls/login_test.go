@@ -23,57 +23,51 @@ import (
 // TestSystem works across tenants, with the second login.
 func TestSystem(t *testing.T) {
 	t.Parallel()
-	for _, f := range forms {
-		t.Run(f.name, func(t *testing.T) {
-			t.Parallel()
-			b := f.setup(t)
-			b.seed(t)
-			system := b.app.WithContext(b.system)
-			must(t, system.Create(&Book{TenantID: "acme", Title: "given"}).Error)
-			must(t, system.Model(&Book{}).Where("title = ?", "a").Update("copies", 9).Error)
-			must(t, system.Transaction(func(tx *gorm.DB) error {
-				return tx.Where("title = ?", "b").Delete(&Book{}).Error
-			}))
-			var titles []string
-			must(t, system.Model(&Book{}).Order("tenant_id, title").Pluck("tenant_id || ' ' || title || copies", &titles).Error)
-			if diff := cmp.Diff([]string{"acme a9", "acme given0", "hal a9"}, titles); diff != "" {
-				t.Errorf("-want +got:\n%s", diff)
-			}
-			var user string
-			must(t, system.Raw("SELECT current_user").Scan(&user).Error)
-			must(t, system.Connection(func(tx *gorm.DB) error { return tx.Raw("SELECT current_user").Scan(&user).Error }))
-			if user != b.SystemRole {
-				t.Errorf("a connection of system scope is one of %s", user)
-			}
-			// GORM would keep it by its text, and use it for a tenant's.
-			if stmt, err := b.app.ConnPool.PrepareContext(b.system, "SELECT 1"); !errors.Is(err, tenancy.ErrSystemLogin) {
-				t.Errorf("a prepared statement of system scope: %v, %v, want ErrSystemLogin", stmt, err)
-			}
-		})
-	}
+	eachForm(t, forms, func(t *testing.T, f form) {
+		b := f.setup(t)
+		b.seed(t)
+		system := b.app.WithContext(b.system)
+		must(t, system.Create(&Book{TenantID: "acme", Title: "given"}).Error)
+		must(t, system.Model(&Book{}).Where("title = ?", "a").Update("copies", 9).Error)
+		must(t, system.Transaction(func(tx *gorm.DB) error {
+			return tx.Where("title = ?", "b").Delete(&Book{}).Error
+		}))
+		var titles []string
+		must(t, system.Model(&Book{}).Order("tenant_id, title").Pluck("tenant_id || ' ' || title || copies", &titles).Error)
+		if diff := cmp.Diff([]string{"acme a9", "acme given0", "hal a9"}, titles); diff != "" {
+			t.Errorf("-want +got:\n%s", diff)
+		}
+		var user string
+		must(t, system.Raw("SELECT current_user").Scan(&user).Error)
+		must(t, system.Connection(func(tx *gorm.DB) error { return tx.Raw("SELECT current_user").Scan(&user).Error }))
+		if user != b.SystemRole {
+			t.Errorf("a connection of system scope is one of %s", user)
+		}
+		// GORM would keep it by its text, and use it for a tenant's.
+		if stmt, err := b.app.ConnPool.PrepareContext(b.system, "SELECT 1"); !errors.Is(err, tenancy.ErrSystemLogin) {
+			t.Errorf("a prepared statement of system scope: %v, %v, want ErrSystemLogin", stmt, err)
+		}
+	})
 }
 
 // TestSystem_NoLogin has one login, from which row-level security hides everything.
 func TestSystem_NoLogin(t *testing.T) {
 	t.Parallel()
-	for _, f := range []form{ours, plain} {
-		t.Run(f.name, func(t *testing.T) {
-			t.Parallel()
-			b := f.setup(t)
-			app := b.Open(f.dialector(b.AppDSN), nil)
-			must(t, app.Use(tenancy.New(tenancy.Config{Rules: rules, RowLevelSecurity: true})))
-			system := app.WithContext(b.system)
-			var n int64
-			for name, err := range map[string]error{
-				"read": system.Find(&[]Book{}).Error, "create": system.Create(&Book{TenantID: "acme"}).Error, "raw": system.Exec("DELETE FROM books").Error,
-				"row": system.Model(&Book{}).Select("count(*)").Row().Scan(&n),
-			} {
-				if !errors.Is(err, tenancy.ErrSystemLogin) {
-					t.Errorf("%s: got %v, want ErrSystemLogin", name, err)
-				}
+	eachForm(t, []form{ours, plain}, func(t *testing.T, f form) {
+		b := f.setup(t)
+		app := b.Open(f.dialector(b.AppDSN), nil)
+		must(t, app.Use(tenancy.New(tenancy.Config{Rules: rules, RowLevelSecurity: true})))
+		system := app.WithContext(b.system)
+		var n int64
+		for name, err := range map[string]error{
+			"read": system.Find(&[]Book{}).Error, "create": system.Create(&Book{TenantID: "acme"}).Error, "raw": system.Exec("DELETE FROM books").Error,
+			"row": system.Model(&Book{}).Select("count(*)").Row().Scan(&n),
+		} {
+			if !errors.Is(err, tenancy.ErrSystemLogin) {
+				t.Errorf("%s: got %v, want ErrSystemLogin", name, err)
 			}
-		})
-	}
+		}
+	})
 }
 
 func TestSystem_IsAHandleOfItsOwn(t *testing.T) {
@@ -240,61 +234,55 @@ func TestResolve(t *testing.T) {
 // TestRecord_WithoutTenant records a failed log-in, which is nobody's.
 func TestRecord_WithoutTenant(t *testing.T) {
 	t.Parallel()
-	for _, f := range []form{oursAudited, forms[3]} {
-		t.Run(f.name, func(t *testing.T) {
-			t.Parallel()
-			b := f.setup(t)
-			event := audit.Event{Action: "user.login", ResourceType: "users", ResourceID: "ann", Outcome: audit.Failure}
-			must(t, audit.Record(t.Context(), b.app, event))
-			must(t, audit.Record(b.acme, b.app, event))
-			must(t, audit.Record(b.system, b.app, event))
-			must(t, b.app.WithContext(b.acme).Transaction(func(tx *gorm.DB) error { return audit.Record(b.acme, tx, event) }))
-			var got []string
-			must(t, b.super.Table("audit_logs").Where("action = ?", event.Action).Order("created_at").
-				Pluck("coalesce(tenant_id, 'nobody') || ' ' || action || ' ' || (metadata->>'outcome')", &got).Error)
-			want := []string{"nobody user.login failure", "acme user.login failure", "nobody user.login failure", "acme user.login failure"}
-			if diff := cmp.Diff(want, got); diff != "" {
-				t.Errorf("-want +got:\n%s", diff)
-			}
-			page, err := audit.List(b.acme, b.app, audit.Filter{}, "")
-			if err != nil || len(page.Entries) != 2 {
-				t.Errorf("acme lists %d entries, %v; want its own 2", len(page.Entries), err)
-			}
-			all, err := audit.List(b.system, b.app, audit.Filter{}, "")
-			if err != nil || len(all.Entries) != 5 { // with that of the system scope
-				t.Errorf("system scope lists %d entries, %v; want 5", len(all.Entries), err)
-			}
-			direct := b.App.Exec(`INSERT INTO audit_logs (action, resource_type) VALUES ('x.y', 'z')`).Error
-			if direct == nil {
-				t.Error("the login writes an entry of nobody's by itself")
-			}
-		})
-	}
+	eachForm(t, []form{oursAudited, forms[3]}, func(t *testing.T, f form) {
+		b := f.setup(t)
+		event := audit.Event{Action: "user.login", ResourceType: "users", ResourceID: "ann", Outcome: audit.Failure}
+		must(t, audit.Record(t.Context(), b.app, event))
+		must(t, audit.Record(b.acme, b.app, event))
+		must(t, audit.Record(b.system, b.app, event))
+		must(t, b.app.WithContext(b.acme).Transaction(func(tx *gorm.DB) error { return audit.Record(b.acme, tx, event) }))
+		var got []string
+		must(t, b.super.Table("audit_logs").Where("action = ?", event.Action).Order("created_at").
+			Pluck("coalesce(tenant_id, 'nobody') || ' ' || action || ' ' || (metadata->>'outcome')", &got).Error)
+		want := []string{"nobody user.login failure", "acme user.login failure", "nobody user.login failure", "acme user.login failure"}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("-want +got:\n%s", diff)
+		}
+		page, err := audit.List(b.acme, b.app, audit.Filter{}, "")
+		if err != nil || len(page.Entries) != 2 {
+			t.Errorf("acme lists %d entries, %v; want its own 2", len(page.Entries), err)
+		}
+		all, err := audit.List(b.system, b.app, audit.Filter{}, "")
+		if err != nil || len(all.Entries) != 5 { // with that of the system scope
+			t.Errorf("system scope lists %d entries, %v; want 5", len(all.Entries), err)
+		}
+		direct := b.App.Exec(`INSERT INTO audit_logs (action, resource_type) VALUES ('x.y', 'z')`).Error
+		if direct == nil {
+			t.Error("the login writes an entry of nobody's by itself")
+		}
+	})
 }
 
 // TestTrigger reads in a trigger whose statement it is.
 func TestTrigger(t *testing.T) {
 	t.Parallel()
-	for _, f := range []form{ours, plain} {
-		t.Run(f.name, func(t *testing.T) {
-			t.Parallel()
-			b := f.setup(t)
-			must(t, b.Owner.Exec(`CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-				NEW.title := concat_ws('|', current_setting('courtroll.tenant_id', true), current_setting('courtroll.actor_id', true),
-					current_setting('courtroll.request_id', true)); RETURN NEW; END $$`).Error)
-			must(t, b.Owner.Exec(`CREATE TRIGGER note BEFORE INSERT ON books FOR EACH ROW EXECUTE FUNCTION note()`).Error)
-			other := audit.WithActor(b.acme, audit.Actor{ID: "u_2\x00", RequestID: "r_\xff2"})
-			must(t, b.app.WithContext(b.acme).Transaction(func(tx *gorm.DB) error {
-				return errors.Join(tx.Create(&Book{}).Error, tx.WithContext(other).Create(&Book{}).Error)
-			}))
-			must(t, b.app.WithContext(tenancy.WithTenant(t.Context(), "acme")).Create(&Book{}).Error)
-			var titles []string
-			must(t, b.super.Model(&Book{}).Order("id").Pluck("title", &titles).Error)
-			if diff := cmp.Diff([]string{"acme|u_1|r_1", "acme|u_2|r_\uFFFD2", "acme||"}, titles); diff != "" {
-				t.Errorf("-want +got:\n%s", diff)
-			}
-		})
-	}
+	eachForm(t, []form{ours, plain}, func(t *testing.T, f form) {
+		b := f.setup(t)
+		must(t, b.Owner.Exec(`CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+			NEW.title := concat_ws('|', current_setting('courtroll.tenant_id', true), current_setting('courtroll.actor_id', true),
+				current_setting('courtroll.request_id', true)); RETURN NEW; END $$`).Error)
+		must(t, b.Owner.Exec(`CREATE TRIGGER note BEFORE INSERT ON books FOR EACH ROW EXECUTE FUNCTION note()`).Error)
+		other := audit.WithActor(b.acme, audit.Actor{ID: "u_2\x00", RequestID: "r_\xff2"})
+		must(t, b.app.WithContext(b.acme).Transaction(func(tx *gorm.DB) error {
+			return errors.Join(tx.Create(&Book{}).Error, tx.WithContext(other).Create(&Book{}).Error)
+		}))
+		must(t, b.app.WithContext(tenancy.WithTenant(t.Context(), "acme")).Create(&Book{}).Error)
+		var titles []string
+		must(t, b.super.Model(&Book{}).Order("id").Pluck("title", &titles).Error)
+		if diff := cmp.Diff([]string{"acme|u_1|r_1", "acme|u_2|r_\uFFFD2", "acme||"}, titles); diff != "" {
+			t.Errorf("-want +got:\n%s", diff)
+		}
+	})
 }
 
 // TestUnbindableTenant has ids that no text of PostgreSQL's can hold.

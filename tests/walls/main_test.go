@@ -81,6 +81,17 @@ var (
 
 func (f form) setup(t testing.TB) *bundle { return f.setupOn(t, nil) }
 
+// eachForm runs a test with each way of putting an app together.
+func eachForm(t *testing.T, forms []form, test func(t *testing.T, f form)) {
+	t.Helper()
+	for _, f := range forms {
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			test(t, f)
+		})
+	}
+}
+
 // setupOn sets up with the app's DSN changed, as a proxy does.
 func (f form) setupOn(t testing.TB, through func(dsn string) string) *bundle {
 	t.Helper()
