@@ -28,26 +28,23 @@ func number(t *testing.T, ctx context.Context, on interface {
 // sent anything: what it does there has to be in the transaction.
 func TestRawInTransaction(t *testing.T) {
 	t.Parallel()
-	for _, mode := range modes {
-		t.Run(mode, func(t *testing.T) {
-			t.Parallel()
-			pool := setup(t, mode)
-			acme := as(t.Context(), "acme")
-			conn, err := pool.Conn(acme)
-			must(t, err)
-			tx, err := conn.BeginTx(acme, nil)
-			must(t, err)
-			err = conn.Raw(func(c any) error {
-				_, err := c.(interface{ Conn() *pgx.Conn }).Conn().CopyFrom(acme, pgx.Identifier{"plain"}, []string{"id"}, pgx.CopyFromRows([][]any{{1}, {2}}))
-				return err
-			})
-			inside := number(t, acme, tx, `SELECT count(*) FROM plain WHERE id > $1`, 0)
-			must(t, errors.Join(err, tx.Rollback(), conn.Close()))
-			if after := number(t, acme, pool, `SELECT count(*) FROM plain`); inside != 2 || after != 0 {
-				t.Errorf("%d rows in the transaction and %d after its rollback, want 2 and 0", inside, after)
-			}
+	eachMode(t, func(t *testing.T, mode string) {
+		pool := setup(t, mode)
+		acme := as(t.Context(), "acme")
+		conn, err := pool.Conn(acme)
+		must(t, err)
+		tx, err := conn.BeginTx(acme, nil)
+		must(t, err)
+		err = conn.Raw(func(c any) error {
+			_, err := c.(interface{ Conn() *pgx.Conn }).Conn().CopyFrom(acme, pgx.Identifier{"plain"}, []string{"id"}, pgx.CopyFromRows([][]any{{1}, {2}}))
+			return err
 		})
-	}
+		inside := number(t, acme, tx, `SELECT count(*) FROM plain WHERE id > $1`, 0)
+		must(t, errors.Join(err, tx.Rollback(), conn.Close()))
+		if after := number(t, acme, pool, `SELECT count(*) FROM plain`); inside != 2 || after != 0 {
+			t.Errorf("%d rows in the transaction and %d after its rollback, want 2 and 0", inside, after)
+		}
+	})
 }
 
 // TestExecModes_Last gives several modes, of which pgx takes the last: a mode
@@ -87,33 +84,30 @@ func TestExecModes_Last(t *testing.T) {
 // values but say how pgx sends them: whichever protocol that is, BEGIN goes first.
 func TestOptionsFirst(t *testing.T) {
 	t.Parallel()
-	for _, mode := range modes {
-		t.Run(mode, func(t *testing.T) {
-			t.Parallel()
-			pool := setup(t, mode)
-			acme := as(t.Context(), "acme")
-			for name, args := range map[string][]any{
-				"Mode": {pgx.QueryExecModeExec}, "CacheMode": {pgx.QueryExecModeCacheStatement}, "Named": {pgx.NamedArgs{}},
-				"TwoModes": {pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol},
-			} {
-				for _, end := range []func(*sql.Tx) error{(*sql.Tx).Rollback, (*sql.Tx).Commit} {
-					tx, err := pool.BeginTx(acme, nil)
-					must(t, err)
-					if _, err = tx.ExecContext(acme, `INSERT INTO docs VALUES (9, 'acme', 'x')`, args...); err != nil {
-						t.Errorf("%s: %v", name, err)
-					}
-					if err := end(tx); err != nil {
-						t.Errorf("%s: the end of the transaction: %v", name, err)
-					}
-				}
-				result, err := pool.ExecContext(acme, `DELETE FROM docs WHERE id = $1`, 9)
+	eachMode(t, func(t *testing.T, mode string) {
+		pool := setup(t, mode)
+		acme := as(t.Context(), "acme")
+		for name, args := range map[string][]any{
+			"Mode": {pgx.QueryExecModeExec}, "CacheMode": {pgx.QueryExecModeCacheStatement}, "Named": {pgx.NamedArgs{}},
+			"TwoModes": {pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol},
+		} {
+			for _, end := range []func(*sql.Tx) error{(*sql.Tx).Rollback, (*sql.Tx).Commit} {
+				tx, err := pool.BeginTx(acme, nil)
 				must(t, err)
-				if n, _ := result.RowsAffected(); n != 1 {
-					t.Errorf("%s: %d rows are left of one that was committed", name, n)
+				if _, err = tx.ExecContext(acme, `INSERT INTO docs VALUES (9, 'acme', 'x')`, args...); err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
+				if err := end(tx); err != nil {
+					t.Errorf("%s: the end of the transaction: %v", name, err)
 				}
 			}
-		})
-	}
+			result, err := pool.ExecContext(acme, `DELETE FROM docs WHERE id = $1`, 9)
+			must(t, err)
+			if n, _ := result.RowsAffected(); n != 1 {
+				t.Errorf("%s: %d rows are left of one that was committed", name, n)
+			}
+		}
+	})
 }
 
 // talkative is a tracer that runs a statement of its own before each.
@@ -131,30 +125,27 @@ func (talkative) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData
 // TestTracer lets another statement take the BEGIN, and the binding before that of the one that is traced.
 func TestTracer(t *testing.T) {
 	t.Parallel()
-	for _, mode := range modes {
-		t.Run(mode, func(t *testing.T) {
-			t.Parallel()
-			db := pgtest.New(t, schema)
-			config := parse(t, db.AppDSN, mode)
-			config.Tracer = talkative{}
-			pool := openPipe(t, config)
-			pool.SetMaxOpenConns(1)
-			acme := as(t.Context(), "acme")
-			for i := range 2 {
-				tx, err := pool.BeginTx(acme, nil)
-				must(t, err)
-				_, err = tx.ExecContext(acme, `INSERT INTO docs VALUES ($1, 'acme', current_setting('application_name'))`, i)
-				must(t, err)
-				if n := number(t, acme, tx, `SELECT count(*) FROM docs WHERE title = $1`, "traced"); n != 1 {
-					t.Errorf("acme sees %d documents that its tracer's setting was written to, want 1", n)
-				}
-				must(t, tx.Rollback())
+	eachMode(t, func(t *testing.T, mode string) {
+		db := pgtest.New(t, schema)
+		config := parse(t, db.AppDSN, mode)
+		config.Tracer = talkative{}
+		pool := openPipe(t, config)
+		pool.SetMaxOpenConns(1)
+		acme := as(t.Context(), "acme")
+		for i := range 2 {
+			tx, err := pool.BeginTx(acme, nil)
+			must(t, err)
+			_, err = tx.ExecContext(acme, `INSERT INTO docs VALUES ($1, 'acme', current_setting('application_name'))`, i)
+			must(t, err)
+			if n := number(t, acme, tx, `SELECT count(*) FROM docs WHERE title = $1`, "traced"); n != 1 {
+				t.Errorf("acme sees %d documents that its tracer's setting was written to, want 1", n)
 			}
-			if n := count(t, acme, pool); n != 0 {
-				t.Errorf("%d documents survived the rollback", n)
-			}
-		})
-	}
+			must(t, tx.Rollback())
+		}
+		if n := count(t, acme, pool); n != 0 {
+			t.Errorf("%d documents survived the rollback", n)
+		}
+	})
 }
 
 // TestResetSessionDeallocates drops the statement that binds between two of the pool's uses.
@@ -209,57 +200,51 @@ func execPrepared(ctx context.Context, tx *sql.Tx, query string) error {
 // TestSetTransactionFirst prepares what the server takes before any snapshot alone.
 func TestSetTransactionFirst(t *testing.T) {
 	t.Parallel()
-	for _, mode := range modes {
-		t.Run(mode, func(t *testing.T) {
-			t.Parallel()
-			pool := setup(t, mode)
-			acme := as(t.Context(), "acme")
-			tx, err := pool.BeginTx(acme, nil)
-			must(t, err)
-			defer tx.Rollback()
-			if err := execPrepared(acme, tx, `SET TRANSACTION ISOLATION LEVEL SERIALIZABLE`); err != nil {
-				t.Errorf("got %v, want no error: binding took a snapshot", err)
-			}
-			var level string
-			must(t, tx.QueryRowContext(acme, `SHOW transaction_isolation`).Scan(&level))
-			if level != "serializable" {
-				t.Errorf("the isolation level is %s", level)
-			}
-			if n := count(t, acme, tx, 9); n != 2 {
-				t.Errorf("acme sees %d documents, want 2", n)
-			}
-		})
-	}
+	eachMode(t, func(t *testing.T, mode string) {
+		pool := setup(t, mode)
+		acme := as(t.Context(), "acme")
+		tx, err := pool.BeginTx(acme, nil)
+		must(t, err)
+		defer tx.Rollback()
+		if err := execPrepared(acme, tx, `SET TRANSACTION ISOLATION LEVEL SERIALIZABLE`); err != nil {
+			t.Errorf("got %v, want no error: binding took a snapshot", err)
+		}
+		var level string
+		must(t, tx.QueryRowContext(acme, `SHOW transaction_isolation`).Scan(&level))
+		if level != "serializable" {
+			t.Errorf("the isolation level is %s", level)
+		}
+		if n := count(t, acme, tx, 9); n != 2 {
+			t.Errorf("acme sees %d documents, want 2", n)
+		}
+	})
 }
 
 // TestLockFirst waits for a table: the transaction has to see what was committed
 // until it got the lock, so that binding may take no snapshot before it.
 func TestLockFirst(t *testing.T) {
 	t.Parallel()
-	for _, mode := range modes {
-		t.Run(mode, func(t *testing.T) {
-			t.Parallel()
-			db := pgtest.New(t, schema)
-			pool := openPipe(t, parse(t, db.AppDSN, mode))
-			acme := as(t.Context(), "acme")
-			holder := db.Owner.Begin()
-			must(t, holder.Exec(`LOCK TABLE plain IN ACCESS EXCLUSIVE MODE`).Error)
-			must(t, holder.Exec(`INSERT INTO plain VALUES (1, 1)`).Error)
-			tx, err := pool.BeginTx(acme, &sql.TxOptions{Isolation: sql.LevelRepeatableRead})
-			must(t, err)
-			defer tx.Rollback()
-			locked := make(chan error, 1)
-			go func() { locked <- execPrepared(acme, tx, `LOCK TABLE plain IN EXCLUSIVE MODE`) }()
-			for waits := false; !waits; time.Sleep(time.Millisecond) {
-				must(t, holder.Raw(`SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'plain'::regclass
-					AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))`).Scan(&waits).Error)
-			}
-			must(t, errors.Join(holder.Commit().Error, <-locked))
-			if n := number(t, acme, tx, `SELECT count(*) FROM plain WHERE id > $1`, 0); n != 1 {
-				t.Errorf("the transaction sees %d rows, want 1: its snapshot is older than its lock", n)
-			}
-		})
-	}
+	eachMode(t, func(t *testing.T, mode string) {
+		db := pgtest.New(t, schema)
+		pool := openPipe(t, parse(t, db.AppDSN, mode))
+		acme := as(t.Context(), "acme")
+		holder := db.Owner.Begin()
+		must(t, holder.Exec(`LOCK TABLE plain IN ACCESS EXCLUSIVE MODE`).Error)
+		must(t, holder.Exec(`INSERT INTO plain VALUES (1, 1)`).Error)
+		tx, err := pool.BeginTx(acme, &sql.TxOptions{Isolation: sql.LevelRepeatableRead})
+		must(t, err)
+		defer tx.Rollback()
+		locked := make(chan error, 1)
+		go func() { locked <- execPrepared(acme, tx, `LOCK TABLE plain IN EXCLUSIVE MODE`) }()
+		for waits := false; !waits; time.Sleep(time.Millisecond) {
+			must(t, holder.Raw(`SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'plain'::regclass
+				AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))`).Scan(&waits).Error)
+		}
+		must(t, errors.Join(holder.Commit().Error, <-locked))
+		if n := number(t, acme, tx, `SELECT count(*) FROM plain WHERE id > $1`, 0); n != 1 {
+			t.Errorf("the transaction sees %d rows, want 1: its snapshot is older than its lock", n)
+		}
+	})
 }
 
 // TestBeginTwice begins another tenant's transaction in one that is open on the
@@ -307,33 +292,30 @@ func TestBeginTwice(t *testing.T) {
 // TestBeginByHand begins by a statement, of which database/sql knows nothing.
 func TestBeginByHand(t *testing.T) {
 	t.Parallel()
-	for _, mode := range modes {
-		t.Run(mode, func(t *testing.T) {
-			t.Parallel()
-			pool := setup(t, mode)
-			acme, hal := as(t.Context(), "acme"), as(t.Context(), "hal")
-			conn, err := pool.Conn(t.Context())
+	eachMode(t, func(t *testing.T, mode string) {
+		pool := setup(t, mode)
+		acme, hal := as(t.Context(), "acme"), as(t.Context(), "hal")
+		conn, err := pool.Conn(t.Context())
+		must(t, err)
+		defer conn.Close()
+		for _, end := range []string{`COMMIT`, `ROLLBACK`} {
+			_, err = conn.ExecContext(acme, `BEGIN`)
 			must(t, err)
-			defer conn.Close()
-			for _, end := range []string{`COMMIT`, `ROLLBACK`} {
-				_, err = conn.ExecContext(acme, `BEGIN`)
-				must(t, err)
-				if n := count(t, t.Context(), conn, 9); n != 2 {
-					t.Errorf("a context without tenant sees %d documents in acme's transaction, want 2", n)
-				}
-				_, simple := conn.ExecContext(hal, `DELETE FROM docs`)
-				_, begin := conn.BeginTx(hal, nil)
-				for _, err := range []error{simple, begin, queryError(hal, conn, `SELECT $1::int`, 1), prepareError(hal, conn, `SELECT 1`)} {
-					if !errors.Is(err, pgpipe.ErrTransactionTenant) {
-						t.Errorf("got %v, want ErrTransactionTenant", err)
-					}
-				}
-				_, err = conn.ExecContext(acme, end)
-				must(t, err)
-				if n := count(t, hal, conn, 9); n != 1 {
-					t.Errorf("after %s hal sees %d documents, want 1", end, n)
+			if n := count(t, t.Context(), conn, 9); n != 2 {
+				t.Errorf("a context without tenant sees %d documents in acme's transaction, want 2", n)
+			}
+			_, simple := conn.ExecContext(hal, `DELETE FROM docs`)
+			_, begin := conn.BeginTx(hal, nil)
+			for _, err := range []error{simple, begin, queryError(hal, conn, `SELECT $1::int`, 1), prepareError(hal, conn, `SELECT 1`)} {
+				if !errors.Is(err, pgpipe.ErrTransactionTenant) {
+					t.Errorf("got %v, want ErrTransactionTenant", err)
 				}
 			}
-		})
-	}
+			_, err = conn.ExecContext(acme, end)
+			must(t, err)
+			if n := count(t, hal, conn, 9); n != 1 {
+				t.Errorf("after %s hal sees %d documents, want 1", end, n)
+			}
+		}
+	})
 }

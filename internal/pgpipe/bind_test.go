@@ -32,6 +32,17 @@ func setup(t *testing.T, mode string) *sql.DB {
 
 var modes = []string{"cache_statement", "cache_describe", "exec"}
 
+// eachMode runs a test with each mode that a connection may have.
+func eachMode(t *testing.T, test func(t *testing.T, mode string)) {
+	t.Helper()
+	for _, mode := range modes {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			test(t, mode)
+		})
+	}
+}
+
 // count returns how many documents a statement of the context sees.
 func count(t *testing.T, ctx context.Context, on queryer, args ...any) int {
 	t.Helper()
@@ -75,29 +86,26 @@ func prepareError(ctx context.Context, on interface {
 
 func TestConfines(t *testing.T) {
 	t.Parallel()
-	for _, mode := range modes {
-		t.Run(mode, func(t *testing.T) {
-			t.Parallel()
-			pool := setup(t, mode)
-			prepared, err := pool.PrepareContext(t.Context(), `SELECT count(*) FROM docs WHERE id < $1`)
-			must(t, err)
-			defer prepared.Close()
-			acme, hal := as(t.Context(), "acme"), as(t.Context(), "hal")
-			for range 3 {
-				for _, c := range []struct {
-					ctx  context.Context
-					want int
-				}{{acme, 2}, {hal, 1}, {t.Context(), 0}, {bound(t.Context(), pgpipe.Binding{System: true, Actor: "u"}), 0}} {
-					var n int
-					must(t, prepared.QueryRowContext(c.ctx, 9).Scan(&n))
-					got := []int{count(t, c.ctx, pool), count(t, c.ctx, pool, 9), count(t, c.ctx, pool, pgx.QueryExecModeSimpleProtocol, 9), n}
-					if diff := cmp.Diff(slices.Repeat([]int{c.want}, len(got)), got); diff != "" {
-						t.Errorf("without arguments, with, simple, prepared: -want +got:\n%s", diff)
-					}
+	eachMode(t, func(t *testing.T, mode string) {
+		pool := setup(t, mode)
+		prepared, err := pool.PrepareContext(t.Context(), `SELECT count(*) FROM docs WHERE id < $1`)
+		must(t, err)
+		defer prepared.Close()
+		acme, hal := as(t.Context(), "acme"), as(t.Context(), "hal")
+		for range 3 {
+			for _, c := range []struct {
+				ctx  context.Context
+				want int
+			}{{acme, 2}, {hal, 1}, {t.Context(), 0}, {bound(t.Context(), pgpipe.Binding{System: true, Actor: "u"}), 0}} {
+				var n int
+				must(t, prepared.QueryRowContext(c.ctx, 9).Scan(&n))
+				got := []int{count(t, c.ctx, pool), count(t, c.ctx, pool, 9), count(t, c.ctx, pool, pgx.QueryExecModeSimpleProtocol, 9), n}
+				if diff := cmp.Diff(slices.Repeat([]int{c.want}, len(got)), got); diff != "" {
+					t.Errorf("without arguments, with, simple, prepared: -want +got:\n%s", diff)
 				}
 			}
-		})
-	}
+		}
+	})
 }
 
 func TestConfinesWrites(t *testing.T) {
@@ -174,52 +182,49 @@ func TestEveryValue(t *testing.T) {
 // what it left on the connection.
 func TestLeavesNothing(t *testing.T) {
 	t.Parallel()
-	for _, mode := range modes {
-		t.Run(mode, func(t *testing.T) {
-			t.Parallel()
-			pool := setup(t, mode)
-			acme := as(t.Context(), "acme")
-			canceled, cancel := context.WithCancel(acme)
-			cancel()
-			inTx := func(end func(*sql.Tx) error, queries ...string) func() {
-				return func() {
-					tx, err := pool.BeginTx(acme, nil)
-					must(t, err)
-					for _, query := range queries {
-						_, _ = tx.ExecContext(acme, query)
-					}
-					_ = end(tx)
+	eachMode(t, func(t *testing.T, mode string) {
+		pool := setup(t, mode)
+		acme := as(t.Context(), "acme")
+		canceled, cancel := context.WithCancel(acme)
+		cancel()
+		inTx := func(end func(*sql.Tx) error, queries ...string) func() {
+			return func() {
+				tx, err := pool.BeginTx(acme, nil)
+				must(t, err)
+				for _, query := range queries {
+					_, _ = tx.ExecContext(acme, query)
 				}
+				_ = end(tx)
 			}
-			for name, do := range map[string]func(){
-				"query":          func() { count(t, acme, pool, 1) },
-				"exec":           func() { _, _ = pool.ExecContext(acme, `UPDATE docs SET title = 'x'`) },
-				"error":          func() { _, _ = pool.ExecContext(acme, `SELECT $1::int / 0`, 1) },
-				"syntax error":   func() { _, _ = pool.ExecContext(acme, `SELEC`) },
-				"canceled":       func() { _, _ = pool.ExecContext(canceled, `SELECT 1`) },
-				"not encodable":  func() { _, _ = pool.ExecContext(acme, `SELECT $1::int`, "x") },
-				"early close":    func() { must(t, pool.QueryRowContext(acme, `SELECT generate_series(1, 9999)`).Scan(new(int))) },
-				"commit":         inTx((*sql.Tx).Commit, `UPDATE docs SET title = 'x'`),
-				"rollback":       inTx((*sql.Tx).Rollback, `UPDATE docs SET title = 'x'`),
-				"failed":         inTx((*sql.Tx).Commit, `SELECT 1/0`),
-				"nothing":        inTx((*sql.Tx).Commit),
-				"savepoint":      inTx((*sql.Tx).Commit, `SAVEPOINT a`, `SELECT 1/0`, `ROLLBACK TO SAVEPOINT a`, `SELECT 1`),
-				"own commit":     inTx((*sql.Tx).Commit, `COMMIT`, `SELECT 1`),
-				"prepare failed": func() { _ = prepareError(acme, pool, `SELEC`) },
-			} {
-				do()
-				if diff := cmp.Diff([]string{"", "", ""}, settingsOf(t, t.Context(), pool)); diff != "" {
-					t.Errorf("after %s: -want +got:\n%s", name, diff)
-				}
-				if n := count(t, t.Context(), pool, 9); n != 0 {
-					t.Errorf("after %s a context without a tenant sees %d documents", name, n)
-				}
-				if n := count(t, as(t.Context(), "hal"), pool, 9); n != 1 {
-					t.Errorf("after %s hal sees %d documents, want 1", name, n)
-				}
+		}
+		for name, do := range map[string]func(){
+			"query":          func() { count(t, acme, pool, 1) },
+			"exec":           func() { _, _ = pool.ExecContext(acme, `UPDATE docs SET title = 'x'`) },
+			"error":          func() { _, _ = pool.ExecContext(acme, `SELECT $1::int / 0`, 1) },
+			"syntax error":   func() { _, _ = pool.ExecContext(acme, `SELEC`) },
+			"canceled":       func() { _, _ = pool.ExecContext(canceled, `SELECT 1`) },
+			"not encodable":  func() { _, _ = pool.ExecContext(acme, `SELECT $1::int`, "x") },
+			"early close":    func() { must(t, pool.QueryRowContext(acme, `SELECT generate_series(1, 9999)`).Scan(new(int))) },
+			"commit":         inTx((*sql.Tx).Commit, `UPDATE docs SET title = 'x'`),
+			"rollback":       inTx((*sql.Tx).Rollback, `UPDATE docs SET title = 'x'`),
+			"failed":         inTx((*sql.Tx).Commit, `SELECT 1/0`),
+			"nothing":        inTx((*sql.Tx).Commit),
+			"savepoint":      inTx((*sql.Tx).Commit, `SAVEPOINT a`, `SELECT 1/0`, `ROLLBACK TO SAVEPOINT a`, `SELECT 1`),
+			"own commit":     inTx((*sql.Tx).Commit, `COMMIT`, `SELECT 1`),
+			"prepare failed": func() { _ = prepareError(acme, pool, `SELEC`) },
+		} {
+			do()
+			if diff := cmp.Diff([]string{"", "", ""}, settingsOf(t, t.Context(), pool)); diff != "" {
+				t.Errorf("after %s: -want +got:\n%s", name, diff)
 			}
-		})
-	}
+			if n := count(t, t.Context(), pool, 9); n != 0 {
+				t.Errorf("after %s a context without a tenant sees %d documents", name, n)
+			}
+			if n := count(t, as(t.Context(), "hal"), pool, 9); n != 1 {
+				t.Errorf("after %s hal sees %d documents, want 1", name, n)
+			}
+		}
+	})
 }
 
 func TestTransactionIsOfOneTenant(t *testing.T) {
