@@ -166,15 +166,7 @@ func TestProtectKeepsTheFormOfAForeignKey(t *testing.T) {
 			if got != test.want {
 				t.Errorf("got %s, want %s", got, test.want)
 			}
-			if again := p.protect(t); len(again.Changed) > 0 {
-				t.Errorf("got %q the second time", again.Changed)
-			}
-			if _, err := migrate.New(p.owner, p.config()).Unprotect(t.Context(), libraryModels...); err != nil {
-				t.Fatal(err)
-			}
-			if after := p.shape(t); after != before {
-				t.Error(firstDifference(before, after))
-			}
+			p.undone(t, before)
 		})
 	}
 }
@@ -202,15 +194,7 @@ func TestProtectKeepsTheFormOfAUniqueIndex(t *testing.T) {
 			if got := p.line(t, `SELECT indexdef FROM pg_indexes WHERE indexname = 'odd'`); got != test.want {
 				t.Errorf("got  %s\nwant %s", got, test.want)
 			}
-			if again := p.protect(t); len(again.Changed) > 0 {
-				t.Errorf("got %q the second time", again.Changed)
-			}
-			if _, err := migrate.New(p.owner, p.config()).Unprotect(t.Context(), libraryModels...); err != nil {
-				t.Fatal(err)
-			}
-			if after := p.shape(t); after != before {
-				t.Error(firstDifference(before, after))
-			}
+			p.undone(t, before)
 		})
 	}
 }

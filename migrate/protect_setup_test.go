@@ -270,3 +270,18 @@ func (p *protected) protectOnly(t testing.TB, models ...any) error {
 	_, err := migrate.New(p.owner, p.config()).Protect(t.Context(), models...)
 	return err
 }
+
+// undone demands that a further Protect changes nothing, and that Unprotect gives
+// back the tables as they were.
+func (p *protected) undone(t testing.TB, before string) {
+	t.Helper()
+	if again := p.protect(t); len(again.Changed) > 0 {
+		t.Errorf("got %q the second time", again.Changed)
+	}
+	if _, err := migrate.New(p.owner, p.config()).Unprotect(t.Context(), libraryModels...); err != nil {
+		t.Fatal(err)
+	}
+	if after := p.shape(t); after != before {
+		t.Error(firstDifference(before, after))
+	}
+}
