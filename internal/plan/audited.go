@@ -97,7 +97,7 @@ func (a *Audited) With(columns []string) *Audited {
 			out = &clone
 		}
 		treatment := Keep
-		if isSecret(name) {
+		if IsSecret(name) {
 			treatment = Redact
 		}
 		out.Columns = append(out.Columns, Column{Name: name, Treatment: treatment})
@@ -137,7 +137,7 @@ func isTime(f *schema.Field) bool {
 func treatmentOf(f *schema.Field) (Treatment, error) {
 	switch tag := f.Tag.Get(auditTag); tag {
 	case "":
-		if isSecret(f.DBName) {
+		if IsSecret(f.DBName) {
 			return Redact, nil
 		}
 		return Keep, nil
@@ -152,16 +152,16 @@ func treatmentOf(f *schema.Field) (Treatment, error) {
 	}
 }
 
-// isSecret goes by the words of a column's name, in snake or camel case, and by
+// IsSecret reports whether a value of that name is redacted unless a tag says
+// otherwise. It goes by the words of the name, in snake or camel case, and by
 // what is unmistakable in any place of it.
-func isSecret(column string) bool {
-	name := strings.ToLower(column)
-	for word := range strings.SplitSeq(snake(column), "_") {
+func IsSecret(name string) bool {
+	for word := range strings.SplitSeq(snake(name), "_") {
 		if slices.Contains(secrets, strings.TrimRight(word, "0123456789")) {
 			return true
 		}
 	}
-	joined := strings.ReplaceAll(name, "_", "")
+	joined := strings.ReplaceAll(strings.ToLower(name), "_", "")
 	return slices.ContainsFunc(secretParts, func(part string) bool { return strings.Contains(joined, part) })
 }
 
