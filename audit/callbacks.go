@@ -4,7 +4,6 @@ import (
 	"strings"
 
 	"gorm.io/gorm"
-	"gorm.io/gorm/clause"
 
 	"github.com/courtroll/courtroll/internal/hooks"
 	"github.com/courtroll/courtroll/internal/plan"
@@ -82,22 +81,15 @@ func (p *Plugin) capture(db *gorm.DB, isDelete bool) {
 		pool.Verify = append(pool.Verify, p.verifyRaw)
 		return
 	}
-	model, err := p.audited(db.Statement.Schema, name)
-	if err == nil && isUpsert(db.Statement) {
-		// Its locks must last until it has run, also with SkipDefaultTransaction.
-		// Any other change is one statement with its trail and needs no transaction.
-		err = pool.Begin(db.Statement.Context)
+	source, err := p.audited(db.Statement.Schema, name)
+	if err == nil {
+		err = p.checkKey(source)
 	}
 	if err != nil {
 		_ = db.AddError(&ChangeError{Table: name, Kind: ErrAudit, Cause: err})
 		return
 	}
-	pool.Rewriter = &capture{plugin: p, stmt: db.Statement, pool: pool, model: model, isDelete: isDelete}
-}
-
-func isUpsert(stmt *gorm.Statement) bool {
-	conflict, ok := stmt.Clauses["ON CONFLICT"].Expression.(clause.OnConflict)
-	return ok && !conflict.DoNothing
+	pool.Rewriter = &capture{plugin: p, stmt: db.Statement, pool: pool, name: name, source: source, isDelete: isDelete}
 }
 
 func (p *Plugin) close(db *gorm.DB) { stmtpool.Close(db) }

@@ -2,10 +2,8 @@ package audit
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"regexp"
 	"strconv"
 	"strings"
@@ -14,7 +12,6 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"gorm.io/gorm"
-	"gorm.io/gorm/clause"
 
 	"github.com/courtroll/courtroll/internal/plan"
 	"github.com/courtroll/courtroll/internal/stmtpool"
@@ -27,42 +24,39 @@ type capture struct {
 	plugin   *Plugin
 	stmt     *gorm.Statement
 	pool     *stmtpool.Pool
-	model    *plan.Audited
+	name     string // of the table
+	source   source
 	isDelete bool
 	text     string // what is sent
 }
 
 // Rewrite implements stmtpool.Rewriter.
 func (c *capture) Rewrite(ctx context.Context, conn gorm.ConnPool, query string, args []any, returning bool) (string, []any, error) {
-	change, err := parse(query, len(args), c.model, c.isDelete)
-	if err == nil && change.op == opUpsert && c.conflict().OnConstraint != "" {
-		err = ErrUnaudited // the rows to lock are found by the conflict's columns
+	text, err := c.plugin.texts.Analyze(query)
+	if err != nil || len(text.Refs) == 0 {
+		return "", nil, c.fail(ErrUnaudited, err)
 	}
+	table, err := c.plugin.compile(ctx, conn, target{c.source, quoted(text.Refs[0])})
 	if err != nil {
+		return "", nil, err
+	}
+	if c.text, err = table.rewritten(rewrite{query, len(args), c.isDelete, returning}, text); err != nil {
 		return "", nil, c.fail(err, nil)
 	}
-	text, err := change.render(returning)
-	if err != nil {
-		return "", nil, c.fail(err, nil)
-	}
-	c.text = text
 	entry, err := entryOf(ctx)
 	if err != nil {
 		return "", nil, c.fail(ErrAudit, err)
 	}
-	all := append(append(make([]any, 0, len(args)+5), args...), entry.actor, entry.tenant, entry.ip, entry.metadata)
-	if change.op == opUpsert {
-		locked, err := c.lock(ctx, conn, change)
-		if err != nil {
-			return "", nil, err // as the upsert itself would have failed
-		}
-		all = append(all, locked)
+	all := append(append(make([]any, 0, len(args)+6), args...), entry.actor, entry.tenant, entry.ip, entry.rest())
+	if table.Hashes() {
+		inner, outer := padded(c.plugin.config.HashKey)
+		all = append(all, inner, outer)
 	}
-	return text, all, nil
+	return c.text, all, nil
 }
 
 func (c *capture) fail(kind, cause error) error {
-	return &ChangeError{Table: c.model.Table, Kind: kind, Cause: cause}
+	return &ChangeError{Table: c.name, Kind: kind, Cause: cause}
 }
 
 // entry is what all audit rows of a statement have in common.
@@ -86,6 +80,14 @@ func entryOf(ctx context.Context) (entry, error) {
 	return e, err
 }
 
+// rest returns the metadata as the end of a JSON object that has members already.
+func (e entry) rest() string {
+	if inside := e.metadata[1:]; inside != "}" {
+		return "," + inside
+	}
+	return "}"
+}
+
 // metadata returns what an audit row's metadata says of the actor.
 func (a Actor) metadata() map[string]any {
 	m := map[string]any{}
@@ -99,112 +101,16 @@ func (a Actor) metadata() map[string]any {
 	return m
 }
 
-// lock takes the rows that an upsert may update, so that their old values
-// cannot change under it, and returns their keys as a JSON array. It needs the
-// conflict target's columns and their values; a row that it misses makes the
-// upsert fail, not go unrecorded.
-func (c *capture) lock(ctx context.Context, conn gorm.ConnPool, change *change) (string, error) {
-	columns, rows := c.conflictKeys()
-	if len(rows) == 0 {
-		return "[]", nil
-	}
-	tenant, _ := tenancy.FromContext(ctx)
-	query, args := lockQuery(change, columns, rows, tenant)
-	var locked string
-	err := conn.QueryRowContext(ctx, query, args...).Scan(&locked)
-	if errors.Is(err, sql.ErrNoRows) {
-		return "", c.fail(ErrAudit, errAmbiguousKey)
-	}
-	return locked, err
-}
-
-func (c *capture) conflict() clause.OnConflict {
-	conflict, _ := c.stmt.Clauses["ON CONFLICT"].Expression.(clause.OnConflict)
-	return conflict
-}
-
-// conflictKeys returns the columns of the conflict target and their values in
-// the rows to insert. Rows that leave one to the database are left out.
-func (c *capture) conflictKeys() (columns []string, rows [][]any) {
-	conflict := c.conflict()
-	values, _ := c.stmt.Clauses["VALUES"].Expression.(clause.Values)
-	for _, column := range conflict.Columns {
-		columns = append(columns, column.Name)
-	}
-	if len(columns) == 0 {
-		columns = c.model.Keys
-	}
-	for _, row := range values.Values {
-		if key, ok := c.keyOf(columns, values.Columns, row); ok {
-			rows = append(rows, key)
-		}
-	}
-	return columns, rows
-}
-
-func (c *capture) keyOf(columns []string, inserted []clause.Column, row []any) ([]any, bool) {
-	key := make([]any, len(columns))
-	for i, column := range columns {
-		for j, at := range inserted {
-			if at.Name == column {
-				key[i] = row[j]
-			}
-		}
-		if tenant, err := tenancy.FromContext(c.stmt.Context); err == nil && column == c.model.Tenant {
-			key[i] = tenant
-		}
-		if _, isExpression := key[i].(clause.Expression); isExpression || key[i] == nil {
-			return nil, false
-		}
-	}
-	return key, true
-}
-
-// errAmbiguousKey is an upsert whose old rows the model's key cannot tell apart.
-var errAmbiguousKey = errors.New("the model's primary key is not unique in its table, or was changed meanwhile")
-
-// lockQuery selects the keys of the tenant's rows that hold one of the values,
-// or of all rows where no tenant is given, in the order of their keys so that
-// two upserts of the same rows do not deadlock. It returns nothing where the table
-// has two rows of one key.
-func lockQuery(c *change, columns []string, rows [][]any, tenant string) (string, []any) {
-	var args []any
-	param := func(value any) string { args = append(args, value); return parameter(len(args)) }
-	tuples := make([]string, len(rows))
-	for i, row := range rows {
-		values := make([]string, len(row))
-		for j, value := range row {
-			values[j] = param(value)
-		}
-		tuples[i] = "(" + strings.Join(values, ", ") + ")"
-	}
-	names, keys, ids := make([]string, len(columns)), make([]string, len(c.model.Keys)), make([]string, len(c.model.Keys))
-	for i, column := range columns {
-		names[i] = c.column(column)
-	}
-	for i, key := range c.model.Keys {
-		keys[i], ids[i] = c.column(key), fmt.Sprintf(`"__k%d"::text`, i)
-	}
-	where := "(" + strings.Join(names, ", ") + ") IN (" + strings.Join(tuples, ", ") + ")"
-	if tenant != "" && c.model.Tenant != "" {
-		where += " AND " + c.column(c.model.Tenant) + "::text = " + param(tenant)
-	}
-	table := c.targetTable() + ` AS ` + c.alias
-	return `WITH "__audit" AS (SELECT ` + strings.Join(c.oldKeys(), ", ") + ` FROM ` + table + ` WHERE ` + where +
-		` ORDER BY ` + strings.Join(keys, ", ") + ` FOR NO KEY UPDATE) ` +
-		`SELECT coalesce(json_agg(` + resourceID(ids) + `), '[]')::text FROM "__audit" ` +
-		`HAVING count(*) = (SELECT count(*) FROM "__audit" JOIN ` + table + ` ON ` + c.join() + `)`, args
-}
-
 // Failed implements stmtpool.Rewriter: it tells the trail's errors from the change's own.
 func (c *capture) Failed(err error) error {
 	if c.isTrailError(err) {
+		c.plugin.forgetTables()
 		return c.fail(ErrAudit, err)
 	}
 	return err
 }
 
-var namesTrail = regexp.MustCompile(`\b(` + models.AuditLogsTable + `|courtroll_uuidv7|` + regexp.QuoteMeta(uncertainSetting) + `)\b`)
+var namesTrail = regexp.MustCompile(`\b(` + models.AuditLogsTable + `|courtroll_uuidv7|` + regexp.QuoteMeta(uncertainSetting) + `|` + regexp.QuoteMeta(alteredSetting) + `)\b`)
 
 // isTrailError reports whether the part of the statement that failed is the one that writes the trail.
 func (c *capture) isTrailError(err error) bool {

@@ -20,6 +20,18 @@ type Config struct {
 	// RequireActor refuses writes without an actor's ID with [ErrNoActor].
 	// Default: they are recorded as nobody's.
 	RequireActor bool
+
+	// HashKey is the key of the columns that are tagged audit:"hash", of which the
+	// trail holds HMAC-SHA256 of the tenant and the value. It has at least 32 bytes
+	// and comes from where secrets are kept. The server computes the hash, from the
+	// key as a parameter: a server that logs the parameters of statements logs the key.
+	// It is needed where a column is so tagged. Default: none.
+	HashKey []byte
+
+	// MaxValueBytes is the length, as text, above which a value is cut, with a
+	// marker that tells its length. A tag audit:"cut=N" sets another for a column.
+	// Default: 16 KiB.
+	MaxValueBytes int
 }
 
 // Exclusion is a table that is not audited.

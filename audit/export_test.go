@@ -1,10 +1,17 @@
 package audit
 
-import "github.com/courtroll/courtroll/internal/plan"
+import (
+	"github.com/courtroll/courtroll/internal/sqllex"
+	"github.com/courtroll/courtroll/internal/trail"
+)
 
 // Rewrite returns the statement that is sent in place of query.
-func Rewrite(query string, params int, model *plan.Audited, isDelete, returning bool) (string, error) {
-	c, err := parse(query, params, model, isDelete)
+func Rewrite(query string, params int, table *trail.Table, isDelete, returning bool) (string, error) {
+	text, err := sqllex.Analyze(query)
+	if err != nil || len(text.Refs) == 0 {
+		return "", ErrUnaudited
+	}
+	c, err := parse(query, text, params, table, isDelete)
 	if err != nil {
 		return "", err
 	}

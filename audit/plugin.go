@@ -28,6 +28,7 @@ type Plugin struct {
 	models   map[modelOf]*plan.Audited // as each model has it
 	tables   map[string]*plan.Audited  // merged over the models of each table, by its name with its schema
 	names    map[string][]string       // the tables of a name without schema
+	compiled map[target]*compiled
 }
 
 // modelOf is a model in its use for a table: its own, or one named with GORM's Table.
@@ -52,11 +53,18 @@ func (p *Plugin) Initialize(db *gorm.DB) error {
 	if err != nil {
 		return fmt.Errorf("audit: %w", err)
 	}
+	if n := len(p.config.HashKey); n > 0 && n < minKey {
+		return fmt.Errorf("audit: Config.HashKey has %d bytes, and needs at least %d", n, minKey)
+	}
+	if p.config.MaxValueBytes < 0 {
+		return errors.New("audit: Config.MaxValueBytes is negative")
+	}
 	if err := p.exclude(db); err != nil {
 		return fmt.Errorf("audit: %w", err)
 	}
 	p.registry, p.handle = registry, db
 	p.models, p.tables, p.names = map[modelOf]*plan.Audited{}, map[string]*plan.Audited{}, map[string][]string{}
+	p.forgetTables()
 	if err := p.learnModels(db); err != nil {
 		return fmt.Errorf("audit: %w", err)
 	}
@@ -88,22 +96,40 @@ func (p *Plugin) learnModels(db *gorm.DB) error {
 		if err != nil {
 			return err
 		}
-		if _, err := p.audited(s, plan.Unqualified(s.Table)); err != nil {
+		source, err := p.audited(s, plan.Unqualified(s.Table))
+		if err != nil {
 			return err
+		}
+		if err := p.checkKey(source); err != nil {
+			return fmt.Errorf("model %s: %w", s.Name, err)
 		}
 	}
 	return nil
 }
 
-// audited returns how rows of the table of that name enter the trail. A model's
-// own table is recorded with the columns of all its models that are known, by
-// this model's key if it has one. A table that is reached by its name is
-// recorded as its own models say, or, where none is known, as the statement's
-// model does. Nil stands for a table of which nothing is known.
-func (p *Plugin) audited(s *schema.Schema, name string) (*plan.Audited, error) {
+// source is how rows of a table enter the trail: as all models of the table that
+// are known say, by the key of the statement's model if it has one.
+type source struct {
+	own   *plan.Audited // the statement's model's, nil if it has none
+	table *plan.Audited
+}
+
+// plan returns what both say together.
+func (s source) plan() *plan.Audited {
+	merged := *s.table
+	if s.own != nil && len(s.own.Keys) > 0 {
+		merged.Keys = s.own.Keys
+	}
+	return &merged
+}
+
+// audited returns the source for a statement. A table that is reached by its name
+// is recorded as its own models say, or, where none is known, as the statement's
+// model does. The zero source is that of a table of which nothing is known.
+func (p *Plugin) audited(s *schema.Schema, name string) (source, error) {
 	if s == nil || plan.Unqualified(s.Table) != name {
 		if table := p.named(name); table != nil || s == nil {
-			return table, nil
+			return source{table: table}, nil
 		}
 	}
 	p.mu.RLock()
@@ -112,17 +138,13 @@ func (p *Plugin) audited(s *schema.Schema, name string) (*plan.Audited, error) {
 	if own == nil {
 		var err error
 		if own, table, err = p.learn(s, name); err != nil {
-			return nil, err
+			return source{}, err
 		}
 	}
 	if plan.Unqualified(s.Table) != name {
-		return own, nil
+		return source{table: own}, nil
 	}
-	merged := *table
-	if len(own.Keys) > 0 {
-		merged.Keys = own.Keys
-	}
-	return &merged, nil
+	return source{own: own, table: table}, nil
 }
 
 // named returns what the models of a table say, nil if none is known, or if

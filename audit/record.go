@@ -13,6 +13,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/courtroll/courtroll/internal/stmtpool"
+	"github.com/courtroll/courtroll/internal/trail"
 	"github.com/courtroll/courtroll/models"
 	"github.com/courtroll/courtroll/tenancy"
 )
@@ -94,7 +95,7 @@ func insert(ctx context.Context, pool gorm.ConnPool, event Event) error {
 			id.String(), e.actor, event.Action, event.ResourceType, orNil(event.ResourceID), e.ip, metadata)
 		return err
 	}
-	_, err = pool.ExecContext(ctx, `INSERT INTO `+quote(models.AuditLogsTable)+`
+	_, err = pool.ExecContext(ctx, `INSERT INTO `+trail.Quote(models.AuditLogsTable)+`
 		("id", "actor_id", "tenant_id", "action", "resource_type", "resource_id", "ip_address", "metadata", "created_at")
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8::text::jsonb, clock_timestamp())`,
 		id.String(), e.actor, tenant, event.Action, event.ResourceType, orNil(event.ResourceID), e.ip, metadata)

@@ -2,12 +2,11 @@ package audit
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
-	"github.com/jackc/pgx/v5"
-
-	"github.com/courtroll/courtroll/internal/plan"
 	"github.com/courtroll/courtroll/internal/sqllex"
+	"github.com/courtroll/courtroll/internal/trail"
 	"github.com/courtroll/courtroll/models"
 )
 
@@ -19,9 +18,14 @@ import (
 // trailStart begins the part of a statement that writes the trail.
 const trailStart = `"__l" AS (`
 
-// uncertainSetting is read where a row's old values would be a guess. No such
-// setting exists, so the statement fails as a whole.
-const uncertainSetting = "courtroll.old_values_uncertain"
+// The settings that are read where a statement has to fail. None of them
+// exists, so it fails as a whole.
+const (
+	// uncertainSetting: a row's old values would be a guess.
+	uncertainSetting = "courtroll.old_values_uncertain"
+	// alteredSetting: the table is not the one that was read from the catalogue.
+	alteredSetting = "courtroll.table_was_altered"
+)
 
 // operation is what the statement's text does.
 type operation uint8
@@ -33,91 +37,73 @@ const (
 	opDelete
 )
 
-// action is how a change of this operation is recorded where the row's own
-// values do not say more.
-func (o operation) action() string {
-	return [...]string{opCreate: "create", opUpsert: "update", opUpdate: "update", opDelete: "delete"}[o]
-}
-
 // change is one statement to rewrite.
 type change struct {
-	model  *plan.Audited
-	query  string
-	text   *sqllex.Statement
-	op     operation
-	soft   bool   // the delete processor made an UPDATE of it
-	alias  string // quoted
-	params int    // number of the statement's own arguments
+	table    *trail.Table
+	query    string
+	text     *sqllex.Statement
+	op       operation
+	soft     bool   // the delete processor made an UPDATE of it
+	alias    string // quoted
+	params   int    // number of the statement's own arguments
+	assigned []int  // the columns that SET names
 
-	target, where string // of an UPDATE, as its text has them
+	update update
+	upsert upsert
 }
 
 // parse finds out what the final text does, and to which table.
-func parse(query string, params int, model *plan.Audited, isDelete bool) (*change, error) {
-	text, err := sqllex.Analyze(query)
-	if err != nil || len(text.Refs) == 0 {
-		return nil, ErrUnaudited
-	}
-	c := &change{query: query, text: text, params: params}
+func parse(query string, text *sqllex.Statement, params int, table *trail.Table, isDelete bool) (*change, error) {
+	c := &change{query: query, text: text, params: params, table: table}
 	ref := text.Refs[0]
-	if !ref.Write || ref.Depth != 0 || ref.Name != model.Table {
+	if !ref.Write || ref.Depth != 0 || ref.Name != table.Name {
 		return nil, ErrUnaudited
 	}
-	c.alias = quote(ref.Alias)
+	c.alias = trail.Quote(ref.Alias)
+	c.assigned = c.readAssigned()
 	switch text.Verb {
 	case "insert":
 		c.op = opCreate
 		if at := c.keyword("conflict", 0); at > 0 && c.keyword("nothing", at) < 0 {
 			c.op = opUpsert
-		}
-		if c.op == opUpsert && len(model.Keys) == 0 {
-			return nil, ErrUnaudited
+			return c, c.readUpsert(at)
 		}
 	case "update":
 		c.op, c.soft = opUpdate, isDelete
+		return c, c.readUpdate()
 	case "delete":
 		c.op = opDelete
 	default:
 		return nil, ErrUnaudited
 	}
-	c.model = model.With(c.written())
 	return c, nil
 }
 
-// written returns the columns that the statement names to be written: the
-// model may not have them all.
-func (c *change) written() []string {
-	names := c.assigned()
-	if c.op != opCreate && c.op != opUpsert {
-		return names
-	}
-	for _, t := range c.text.Tokens[c.text.Refs[0].Index+1:] {
-		if t.Depth == 0 && !t.IsSymbol('(') {
-			break
-		}
-		if t.Depth == 1 && t.IsName() {
-			names = append(names, t.Text)
-		}
-	}
-	return names
-}
+// returnsOld reports whether the server returns the old version of a row by itself.
+func (c *change) returnsOld() bool { return c.table.Version >= 18_00_00 }
 
-// assigned returns the columns that SET assigns to: those after it and after its commas.
-func (c *change) assigned() []string {
-	var names []string
+// readAssigned returns the columns that SET assigns to: those after it and after its commas.
+func (c *change) readAssigned() []int {
 	start := c.setAt()
 	if start < 0 {
 		return nil
 	}
-	for i, t := range c.text.Tokens[start : len(c.text.Tokens)-1] {
-		if t.Depth == 0 && (t.Is("where") || t.Is("returning")) {
-			break
-		}
-		if next := c.text.Tokens[start+i+1]; t.Depth == 0 && (i == 0 || t.IsSymbol(',')) && next.IsName() {
-			names = append(names, next.Text)
+	var columns []int
+	due := true
+	for _, t := range c.text.Tokens[start+1:] {
+		switch {
+		case t.Depth == 0 && (t.Is("where") || t.Is("returning") || t.Is("from")):
+			return columns
+		case t.Depth == 0 && t.IsSymbol(','):
+			due = true
+		case due && t.IsName(): // also within the parentheses of a list
+			columns = append(columns, c.table.At(t.Text))
+			due = t.Depth > 0
+		case t.IsSymbol('='):
+			due = false
 		}
 	}
-	return names
+	return columns
 }
 
 // setAt returns the index of SET, -1 if there is none; an alias may be named so, too.
@@ -152,236 +138,191 @@ func (c *change) slice(after, before int) string {
 }
 
 // render returns the rewritten statement. Its arguments are the statement's
-// own, then those of trail, and for an upsert the resources that were locked.
+// own, then those of trail.
 func (c *change) render(returning bool) (string, error) {
-	at := c.keyword("returning", 0)
-	if c.op == opUpdate {
-		// RETURNING comes last; a column of that name would be quoted.
-		at = c.keyword("returning", c.setAt())
-	}
+	at := c.returning()
 	if returning != (at >= 0) {
 		return "", ErrUnaudited
 	}
-	write, err := c.write(at)
-	if err != nil {
-		return "", err
-	}
-	list, result := "", `SELECT `+c.count()+` FROM "__w"`
-	if returning {
-		list = c.slice(at, -1)
-		result = `SELECT ` + list + ` FROM "__w" AS ` + c.alias + ` WHERE ` + c.settled()
-	}
-	if list == "*" {
-		// The whole row, without the columns that __w has beyond the table's.
-		write += `, ` + c.alias + ` AS "__row"`
-		result = `SELECT ("__w"."__row").* FROM "__w" WHERE ` + c.settled()
-	}
-	return `WITH ` + c.locked() + `"__w" AS (` + write + `), ` + trailStart + c.trail() + ` RETURNING 1) ` + result, nil
-}
-
-// count returns the number of rows affected.
-func (c *change) count() string {
-	if c.op != opUpdate {
-		return "count(*)"
-	}
-	return `CASE WHEN ` + c.complete() + ` THEN count(*) ELSE current_setting('` + uncertainSetting + `')::bigint END`
-}
-
-// settled is the condition under which rows are returned. The trail is counted
-// so that it is written, and fails, before the first row is read.
-func (c *change) settled() string {
-	condition := `(SELECT count(*) FROM "__l") >= 0`
-	if c.op == opUpdate {
-		condition += ` AND CASE WHEN ` + c.complete() + ` THEN true ELSE current_setting('` + uncertainSetting + `') IS NULL END`
-	}
-	return condition
-}
-
-// write returns the statement with its RETURNING replaced; at is where that stands.
-func (c *change) write(at int) (string, error) {
 	body := c.query
 	if at >= 0 {
 		body = c.query[:c.text.Tokens[at].Pos]
 	}
 	body = strings.TrimRight(body, "; \n") // and perhaps it ends in a comment
-	switch c.op {
-	case opUpdate:
-		return c.update(at)
-	case opUpsert:
-		// A row that the statement inserted has no xmax; one that it updated was locked first.
-		return body + "\n RETURNING " + c.alias + `.*, (` + c.alias + `.xmax = 0) AS "__created"`, nil
+	write, locked := c.write(body, at)
+	list, result, last := "", `SELECT count(*) FROM "__w"`, `"__w"`
+	if returning {
+		list, last = c.slice(at, -1), `"__l"`
+		result = `SELECT ` + list + ` FROM "__w" AS ` + c.alias
 	}
-	return body + "\n RETURNING " + c.alias + `.*`, nil
+	if list == "*" {
+		// The whole row, without the columns that __w has beyond the table's.
+		write += `, ` + c.alias + ` AS "__row"`
+		result = `SELECT ("__w"."__row").* FROM "__w"`
+	}
+	return `WITH ` + locked + `"__w" AS (` + write + "),\n" + trailStart + c.trail() + " RETURNING 1)\n" + result + ` LIMIT ` + c.settled(last), nil
 }
 
+// returning returns the index of RETURNING, which comes last: a column of that
+// name would be quoted. It is -1 if there is none.
+func (c *change) returning() int {
+	if c.op == opUpdate {
+		return c.keyword("returning", c.setAt())
+	}
+	return c.keyword("returning", 0)
+}
+
+// write returns the statement with a RETURNING of ours, and what locks its rows before.
+func (c *change) write(body string, returning int) (write, locked string) {
+	switch {
+	case c.op == opUpdate && !c.returnsOld():
+		return c.joined(returning), c.lockUpdated()
+	case c.op == opUpsert && !c.returnsOld():
+		return c.lockFirst(body) + "\n RETURNING " + c.alias + `.*, (` + c.alias + `.xmax = 0) AS "__created"`, c.lockConflicting()
+	case c.op == opUpdate:
+		return body + "\n RETURNING WITH (OLD AS \"__before\") " + c.alias + `.*` + c.olds(`"__before"`), ""
+	case c.op == opUpsert:
+		return body + "\n RETURNING WITH (OLD AS \"__before\") " + c.alias + `.*, ("__before".ctid IS NULL) AS "__created"` + c.olds(`"__before"`), ""
+	}
+	return body + "\n RETURNING " + c.alias + `.*`, ""
+}
+
+// olds lists the old values that are needed, as further columns.
+func (c *change) olds(from string) string {
+	var b strings.Builder
+	for i := range c.table.Columns {
+		if c.needsOld(i) {
+			fmt.Fprintf(&b, `, %s.%s AS %s`, from, c.name(i), oldName(i))
+		}
+	}
+	return b.String()
+}
+
+// compares reports whether the update may have changed the column.
+func (c *change) compares(column int) bool {
+	return c.table.Triggers || c.table.Columns[column].Generated || slices.Contains(c.assigned, column)
+}
+
+func (c *change) needsOld(column int) bool {
+	return c.compares(column) || slices.Contains(c.table.ID, column) || slices.Contains(c.joins(), column)
+}
+
+// settled is the statement's LIMIT, which the server evaluates before it
+// returns a row, and also where there is none: NULL, which limits nothing. It
+// fails where the trail would not be true. The trail is counted so that it is
+// written, and fails, before the first row is read. Then triggers are told who
+// wrote it, which is not before the last function in the statement has run.
+func (c *change) settled(last string) string {
+	check := `CASE WHEN NOT (` + c.table.Unaltered(c.tableName(), c.op == opUpdate || c.op == opUpsert) + `) THEN ` + fail(alteredSetting)
+	if c.op == opUpdate && !c.returnsOld() {
+		check += "\n WHEN NOT (" + c.complete() + `) THEN ` + fail(uncertainSetting)
+	}
+	return check + "\n" + ` ELSE (SELECT CASE WHEN n < 0 OR set_config('` + models.CapturedSetting + `', ` + trail.Literal(c.tableName()) +
+		`::regclass::oid::text, true) IS NULL THEN 0 END FROM (SELECT count(*) AS n FROM ` + last + `) AS c) END`
+}
+
+// fail is a LIMIT that fails. The setting is named by a sub-select, or else the
+// planner would ask for it to estimate the number of rows.
+func fail(setting string) string { return `current_setting((SELECT '` + setting + `'))::bigint` }
+
 // trail returns the INSERT of the audit rows. Its parameters follow the
-// statement's own: actor, tenant, address, metadata, and the locked resources.
+// statement's own: actor, tenant, address, metadata, and, where values are
+// hashed, the key.
 func (c *change) trail() string {
 	p := func(n int) string { return fmt.Sprintf("$%d", c.params+n) }
 	tenant := p(2) + `::text`
-	if c.model.Tenant != "" {
-		tenant = `coalesce(w.` + quote(c.model.Tenant) + `::text, ` + tenant + `)`
+	if c.table.Tenant != "" {
+		tenant = `coalesce(w.` + trail.Quote(c.table.Tenant) + `::text, ` + tenant + `)`
 	}
+	row := trail.Row{Table: c.table, Before: c.before, After: c.after}
+	if c.table.Hashes() {
+		row.Hash = trail.Hash{Inner: p(5) + "::bytea", Outer: p(6) + "::bytea", Tenant: tenant}
+	}
+	action, changes, from, condition := c.entry(row)
 	var b strings.Builder
-	fmt.Fprintf(&b, `INSERT INTO %s ("id", "actor_id", "tenant_id", "action", "resource_type", "resource_id", "ip_address", "metadata", "created_at")`,
-		quote(models.AuditLogsTable))
-	fmt.Fprintf(&b, "\n SELECT courtroll_uuidv7(), %s::text, %s, %s, %s, %s, %s::text,", p(1), tenant, c.action(), literal(c.model.Table), c.resource(), p(3))
-	fmt.Fprintf(&b, "\n %s::text::jsonb || jsonb_build_object('changes', d.changes, 'transaction_id', pg_current_xact_id()::text), clock_timestamp()", p(4))
-	b.WriteString("\n FROM \"__w\" AS w" + c.before() + " CROSS JOIN LATERAL (" + c.diff() + ") AS d")
-	if condition := c.condition(p(5)); condition != "" {
+	fmt.Fprintf(&b, `INSERT INTO %s ("id", "actor_id", "tenant_id", "action", "resource_type", "resource_id", "ip_address", "metadata", "created_at")`, c.table.Trail)
+	fmt.Fprintf(&b, "\n SELECT %s, %s::text, %s, %s, %s, %s, %s::text,", c.table.UUID, p(1), tenant, action,
+		trail.Literal(c.table.Name), c.table.ResourceID(c.identity, row.Hash), p(3))
+	fmt.Fprintf(&b, "\n %s, clock_timestamp()", trail.Metadata(changes, p(4)+"::text"))
+	b.WriteString("\n FROM \"__w\" AS w" + from)
+	if condition != "" {
 		b.WriteString("\n WHERE " + condition)
 	}
 	return b.String()
 }
 
-// before joins an upserted row's old version. The statement's snapshot still
-// shows it, and the lock taken before makes sure that it is the one replaced.
-func (c *change) before() string {
-	if c.op != opUpsert {
-		return ""
-	}
-	join := []string{`NOT w."__created"`}
-	for _, key := range c.model.Keys {
-		join = append(join, `"__old".`+quote(key)+` = w.`+quote(key))
-	}
-	if tenant := quote(c.model.Tenant); c.model.Tenant != "" {
-		join = append(join, `"__old".`+tenant+` IS NOT DISTINCT FROM w.`+tenant)
-	}
-	return ` LEFT JOIN ` + c.targetTable() + ` AS "__old" ON ` + strings.Join(join, " AND ")
-}
-
-// targetTable returns the name as the INSERT has it, with its schema.
-func (c *change) targetTable() string {
-	into := c.keyword("into", 0)
-	return strings.TrimSpace(c.query[c.text.Tokens[into+1].Pos:c.text.Tokens[c.text.Refs[0].Index+1].Pos])
-}
-
-// condition leaves out updates that changed nothing, and refuses an upserted
-// row that was not locked: its old values would be a guess.
-func (c *change) condition(locked string) string {
-	switch c.op {
-	case opUpdate:
-		return "d.real"
-	case opUpsert:
-		return fmt.Sprintf(`(w."__created" OR d.real) AND CASE WHEN w."__created" OR jsonb_exists(%s::text::jsonb, %s) THEN true ELSE current_setting('%s') IS NULL END`,
-			locked, resourceID(c.keys()), uncertainSetting)
-	}
-	return ""
-}
-
-// diff returns the changed columns with their old and new values, and whether
-// any of them is more than a time of update.
-func (c *change) diff() string {
-	if len(c.model.Columns) == 0 {
-		return `SELECT '{}'::jsonb AS changes, false AS real`
-	}
-	rows := make([]string, len(c.model.Columns))
-	for i, column := range c.model.Columns {
-		before, after := c.values(i, column)
-		rows[i] = fmt.Sprintf("(%s, %s, %s, %t, %t)", literal(column.Name), before, after, column.Auto, column.Treatment == plan.Redact)
-	}
-	return `SELECT coalesce(jsonb_object_agg(k, jsonb_build_object(` +
-		`'old', CASE WHEN r AND o IS NOT NULL THEN '"[redacted]"' ELSE o END, ` +
-		`'new', CASE WHEN r AND n IS NOT NULL THEN '"[redacted]"' ELSE n END)), '{}') AS changes, ` +
-		`coalesce(bool_or(NOT auto), false) AS real FROM (VALUES ` + strings.Join(rows, ", ") +
-		`) AS v (k, o, n, auto, r) WHERE o::text IS DISTINCT FROM n::text`
-}
-
-// values returns the expressions of a column's old and new value as jsonb; a
-// row that is not there has NULL in every column.
-func (c *change) values(i int, column plan.Column) (before, after string) {
-	name := quote(column.Name)
+// entry returns what an entry's action and changes are, the tables that these are
+// read from beside __w, and which rows leave one: an update that changed nothing,
+// or only a time of update, leaves none.
+func (c *change) entry(row trail.Row) (action, changes, from, condition string) {
 	switch c.op {
 	case opCreate:
-		return "NULL::jsonb", jsonb("w."+name, column)
+		return "'create'", row.Created(), "", ""
 	case opDelete:
-		return jsonb("w."+name, column), "NULL::jsonb"
-	case opUpsert:
-		return jsonb(`"__old".`+name, column), jsonb("w."+name, column)
+		return "'delete'", row.Deleted(), "", ""
 	}
-	return jsonb("w."+oldName(i), column), jsonb("w."+name, column)
+	changed, auto := row.Updated(c.compares)
+	changes = "d.changed"
+	if auto != "" {
+		changes, changed = "concat_ws(',', d.changed, nullif(d.auto, ''))", changed+" AS changed, "+auto+" AS auto"
+	} else {
+		changed += " AS changed"
+	}
+	action, condition = c.updateAction(), "d.changed <> ''"
+	from = ` CROSS JOIN LATERAL (SELECT ` + changed + ` OFFSET 0) AS d`
+	if c.op == opUpsert {
+		action = `CASE WHEN w."__created" THEN 'create' ELSE ` + action + ` END`
+		changes = `CASE WHEN w."__created" THEN ` + row.Created() + ` ELSE ` + changes + ` END`
+		condition = `CASE WHEN w."__created" THEN true ELSE ` + condition + ` END`
+		if !c.returnsOld() {
+			from = ` LEFT JOIN "__audit" AS a ON NOT w."__created" AND ` + c.found() + from
+			condition = `CASE WHEN NOT w."__created" AND a."__found" IS NULL THEN current_setting('` + uncertainSetting + `') IS NULL ELSE ` + condition + ` END`
+		}
+	}
+	return action, changes, from, condition
 }
 
-// jsonb renders a value. A timestamptz is shown in UTC, whatever the session's
-// zone, so that equal instants are equal texts.
-func jsonb(expr string, column plan.Column) string {
-	if !column.Time {
-		return "to_jsonb(" + expr + ")"
+// updateAction returns the expression of what happened to a row that was updated.
+func (c *change) updateAction() string {
+	if marker := c.table.At(c.table.DeletedAt); marker >= 0 && c.compares(marker) {
+		return c.table.Action(c.before, c.after)
 	}
-	return fmt.Sprintf(`CASE WHEN pg_typeof(%[1]s) = 'timestamptz'::regtype THEN `+
-		`to_jsonb(replace((to_jsonb(%[1]s AT TIME ZONE 'UTC') #>> '{}') || '+00:00', 'infinity+00:00', 'infinity')) ELSE to_jsonb(%[1]s) END`, expr)
-}
-
-// action returns the expression of a row's action.
-func (c *change) action() string {
-	plain := literal(c.op.action())
 	if c.soft {
-		plain = `'soft_delete'`
+		return "'soft_delete'"
 	}
-	before, after := c.deletedAt()
-	if before != "" {
-		plain = fmt.Sprintf(`CASE WHEN %[1]s IS NULL AND %[2]s IS NOT NULL THEN 'soft_delete' WHEN %[1]s IS NOT NULL AND %[2]s IS NULL THEN 'restore' ELSE 'update' END`,
-			before, after)
-	}
-	if c.op == opUpsert {
-		return `CASE WHEN w."__created" THEN 'create' ELSE ` + plain + ` END`
-	}
-	return plain
+	return "'update'"
 }
 
-// deletedAt returns the old and the new value of the model's soft-delete
-// column, empty where the operation changes no such column.
-func (c *change) deletedAt() (before, after string) {
-	if c.model.DeletedAt == "" || c.op == opCreate || c.op == opDelete {
-		return "", ""
+func (c *change) after(column int) string { return "w." + c.name(column) }
+
+// before returns the expression of a column's old value.
+func (c *change) before(column int) string {
+	switch {
+	case c.op == opDelete:
+		return c.after(column)
+	case c.op == opUpsert && !c.returnsOld():
+		return "a." + oldName(column)
 	}
-	after = "w." + quote(c.model.DeletedAt)
-	if c.op == opUpsert {
-		return `"__old".` + quote(c.model.DeletedAt), after
-	}
-	for i, column := range c.model.Columns {
-		if column.Name == c.model.DeletedAt {
-			return "w." + oldName(i), after
-		}
-	}
-	return "", ""
+	return "w." + oldName(column)
 }
 
-// resource returns the expression of the row's key as text: the key that it
-// had before the change. A composite key is a JSON array, which nothing else
-// can be read as. A key that is not to be seen is redacted here, too.
-func (c *change) resource() string {
-	keys := c.keys()
-	for i, key := range c.model.Keys {
-		if !c.model.Keeps(key) {
-			keys[i] = `'[redacted]'::text`
-		}
+// identity returns the expression of a key's value: the one that it had before the change.
+func (c *change) identity(column int) string {
+	if c.op == opUpdate {
+		return c.before(column)
 	}
-	return resourceID(keys)
+	return c.after(column)
 }
 
-func (c *change) keys() []string {
-	keys := make([]string, len(c.model.Keys))
-	for i, key := range c.model.Keys {
-		keys[i] = "w." + quote(key) + "::text"
-		if c.op == opUpdate {
-			keys[i] = fmt.Sprintf(`w."__k%d"::text`, i)
-		}
+func (c *change) tableName() string { return quoted(c.text.Refs[0]) }
+
+// quoted returns the name of a table as a statement has it, with its schema.
+func quoted(ref sqllex.Ref) string {
+	if ref.Schema == "" {
+		return trail.Quote(ref.Name)
 	}
-	return keys
+	return trail.Quote(ref.Schema) + "." + trail.Quote(ref.Name)
 }
 
-func resourceID(keys []string) string {
-	switch len(keys) {
-	case 0:
-		return "NULL::text"
-	case 1:
-		return keys[0]
-	}
-	return "array_to_json(ARRAY[" + strings.Join(keys, ", ") + "])::text"
-}
-
-func (c *change) column(name string) string { return c.alias + "." + quote(name) }
-func oldName(i int) string                  { return fmt.Sprintf(`"__o%d"`, i) }
-func quote(name string) string              { return pgx.Identifier{name}.Sanitize() }
-func literal(text string) string            { return "'" + strings.ReplaceAll(text, "'", "''") + "'" }
+func (c *change) name(column int) string { return trail.Quote(c.table.Columns[column].Name) }
+func oldName(i int) string               { return fmt.Sprintf(`"__o%d"`, i) }

@@ -5,97 +5,138 @@ import (
 	"strings"
 )
 
-// update joins the UPDATE to the rows that locked has read, and keeps its
-// condition: a model's key need not be the table's.
-func (c *change) update(returning int) (string, error) {
-	set := c.setAt()
-	where := c.keyword("where", set)
-	if len(c.model.Keys) == 0 || set < 0 || c.hasFrom(set, where) {
-		return "", ErrUnaudited
-	}
-	c.target, c.where = c.slice(0, set), ""
-	assignments, condition := c.slice(set, returning), ""
-	if where >= 0 {
-		assignments = c.slice(set, where)
-		c.where = c.slice(where, returning)
-		condition = " AND (" + c.where + "\n)"
-	}
-	extra := []string{}
-	for i := range c.model.Keys {
-		extra = append(extra, fmt.Sprintf(`"__audit"."__k%d"`, i))
-	}
-	for i := range c.model.Columns {
-		extra = append(extra, `"__audit".`+oldName(i))
-	}
-	return fmt.Sprintf("UPDATE %s SET %s\n FROM \"__audit\" WHERE %s%s RETURNING %s.*, %s",
-		c.target, assignments, c.join(), condition, c.alias, strings.Join(extra, ", ")), nil
+// update holds the parts of an UPDATE's text. A server older than 18 returns no
+// old values: there the rows are locked and read first, and joined.
+type update struct {
+	target, set, from, where string
 }
 
-// locked returns the common table expression that locks an UPDATE's rows and
+// ctid is the place of a row, by which those are joined that no key tells apart.
+// Where another transaction moved a row meanwhile the statement fails.
+const ctid = `ctid = "__audit"."__ctid"`
+
+func (c *change) readUpdate() error {
+	set, returning := c.setAt(), c.returning()
+	if set < 0 || c.table.Kind == "v" && len(c.joins()) == 0 {
+		return ErrUnaudited
+	}
+	where, from := c.keyword("where", set), c.fromAt(set)
+	if where >= 0 && from > where {
+		from = -1
+	}
+	end := func(next ...int) int {
+		for _, i := range next {
+			if i >= 0 {
+				return i
+			}
+		}
+		return -1
+	}
+	c.update = update{target: c.slice(0, set), set: c.slice(set, end(from, where, returning))}
+	if from >= 0 {
+		c.update.from = c.slice(from, end(where, returning)) + ", "
+	}
+	if where >= 0 {
+		c.update.where = c.slice(where, returning)
+	}
+	return nil
+}
+
+// fromAt returns the index of an UPDATE's own FROM, -1 if it has none.
+func (c *change) fromAt(set int) int {
+	from := c.keyword("from", set)
+	for from >= 0 && c.text.Tokens[from-1].Is("distinct") {
+		from = c.keyword("from", from)
+	}
+	return from
+}
+
+// joins returns the columns by which old and new versions are joined.
+func (c *change) joins() []int {
+	switch {
+	case c.returnsOld():
+		return nil
+	case c.op == opUpsert && len(c.table.Unique) == 0:
+		return c.upsert.target
+	case c.op == opUpdate && c.table.Kind == "v":
+		return c.table.ID
+	}
+	return c.table.Unique
+}
+
+// lockUpdated returns the common table expression that locks an UPDATE's rows and
 // reads their old values, so that these are the ones that it replaces, whatever
 // commits in between.
-func (c *change) locked() string {
-	if c.op != opUpdate {
-		return ""
-	}
-	columns := c.oldKeys()
-	for i, column := range c.model.Columns {
-		columns = append(columns, c.column(column.Name)+` AS `+oldName(i))
-	}
+func (c *change) lockUpdated() string {
 	condition := ""
-	if c.where != "" {
-		condition = "\n WHERE " + c.where
+	if c.update.where != "" {
+		condition = "\n WHERE " + c.update.where
 	}
-	return `"__audit" AS (SELECT ` + strings.Join(columns, ", ") + ` FROM ` + c.target + condition + "\n FOR NO KEY UPDATE), "
+	from := c.update.target
+	if c.update.from != "" {
+		from += ", " + strings.TrimSuffix(c.update.from, ", ")
+	}
+	columns := strings.TrimPrefix(c.olds(c.alias), ", ")
+	if len(c.joins()) == 0 {
+		columns = strings.TrimSuffix(c.alias+`.ctid AS "__ctid", `+c.alias+`.tableoid AS "__tableoid", `+columns, ", ")
+	}
+	return `"__audit" AS (SELECT ` + columns + ` FROM ` + from + condition + "\n FOR NO KEY UPDATE OF " + c.alias + "),\n"
 }
 
-// oldKeys are the columns of __audit that join reads.
-func (c *change) oldKeys() []string {
-	var columns []string
-	for i, key := range c.model.Keys {
-		columns = append(columns, fmt.Sprintf(`%s AS "__k%d"`, c.column(key), i))
+// joined joins the UPDATE to the rows that were locked. Its own condition is not
+// asked again, but where it joins other tables.
+func (c *change) joined(returning int) string {
+	condition := ""
+	if c.update.where != "" && c.repeats() {
+		condition = " AND (" + c.update.where + "\n)"
 	}
-	if c.model.Tenant != "" {
-		columns = append(columns, c.column(c.model.Tenant)+` AS "__t"`)
+	olds := ""
+	for i := range c.table.Columns {
+		if c.needsOld(i) {
+			olds += `, "__audit".` + oldName(i)
+		}
 	}
-	return columns
+	return fmt.Sprintf("UPDATE %s SET %s\n FROM %s\"__audit\" WHERE %s%s\n RETURNING %s.*%s",
+		c.update.target, c.update.set, c.update.from, c.join(), condition, c.alias, olds)
 }
+
+func (c *change) repeats() bool { return c.update.from != "" || c.table.Kind == "v" }
 
 // join is the condition on which a row is the one that was locked.
 func (c *change) join() string {
-	var join []string
-	for i, key := range c.model.Keys {
-		join = append(join, fmt.Sprintf(`%s = "__audit"."__k%d"`, c.column(key), i))
+	if len(c.joins()) == 0 {
+		return c.alias + "." + ctid + " AND " + c.alias + `.tableoid = "__audit"."__tableoid"`
 	}
-	if c.model.Tenant != "" {
-		join = append(join, c.column(c.model.Tenant)+` IS NOT DISTINCT FROM "__audit"."__t"`)
+	var join []string
+	for _, i := range c.joins() {
+		join = append(join, fmt.Sprintf(`%s.%s = "__audit".%s`, c.alias, c.name(i), oldName(i)))
 	}
 	return strings.Join(join, " AND ")
 }
 
 // complete reports whether every row that was locked was also found again by
-// its key, and no other by that key, so that its change is made and recorded
-// with its own old values. A trigger may have kept some from being changed; a
-// key that another transaction changed meanwhile, or one that is NULL, would
-// lose the change.
+// its key, so that its change is made, and recorded with its own old values. A
+// trigger may have kept some from being changed; a key that another transaction
+// changed meanwhile would lose the change.
 func (c *change) complete() string {
-	var key []string
-	for i := range c.model.Keys {
-		key = append(key, fmt.Sprintf(`"__k%d"`, i))
-	}
-	if c.model.Tenant != "" {
-		key = append(key, `"__t"`)
-	}
 	locked := `(SELECT count(*) FROM "__audit")`
-	return locked + ` = (SELECT count(*) FROM (SELECT DISTINCT ` + strings.Join(key, ", ") + ` FROM "__audit") AS k) AND (` +
-		locked + ` = (SELECT count(*) FROM "__w") OR ` + locked + ` = (SELECT count(*) FROM "__audit" JOIN ` + c.target + ` ON ` + c.join() + `))`
-}
-
-// hasFrom reports whether the UPDATE has a FROM of its own.
-func (c *change) hasFrom(set, where int) bool {
-	from := c.keyword("from", set)
-	for from >= 0 && c.text.Tokens[from-1].Is("distinct") {
-		from = c.keyword("from", from)
+	if c.repeats() {
+		key := `"__ctid", "__tableoid"`
+		if joins := c.joins(); len(joins) > 0 {
+			key = ""
+			for _, i := range joins {
+				key += ", " + oldName(i)
+			}
+			key = key[2:]
+		}
+		locked = `(SELECT count(*) FROM (SELECT DISTINCT ` + key + ` FROM "__audit") AS k)`
 	}
-	return from >= 0 && (where < 0 || from < where)
+	if c.table.Kind == "v" { // whose rows the model's key may not tell apart
+		return locked + ` = (SELECT count(*) FROM "__audit") AND ` + locked + ` = (SELECT count(*) FROM "__w")`
+	}
+	found := locked + ` = (SELECT count(*) FROM "__w")`
+	if c.table.Triggers {
+		found += ` OR (SELECT count(*) FROM "__audit") = (SELECT count(*) FROM "__audit" JOIN ` + c.update.target + ` ON ` + c.join() + `)`
+	}
+	return found
 }

@@ -15,6 +15,9 @@ const (
 	TenantSetting  = "courtroll.tenant_id"
 	ActorSetting   = "courtroll.actor_id"
 	RequestSetting = "courtroll.request_id"
+	// CapturedSetting is the table whose change has written its own trail, for the
+	// triggers that would write it otherwise.
+	CapturedSetting = "courtroll.captured"
 )
 
 // Functions that package migrate makes, which do with the owner's rights what a login

@@ -1,5 +1,13 @@
 WITH "__w" AS (DELETE FROM "notes" WHERE "id" = $1
- RETURNING "notes".*), "__l" AS (INSERT INTO "audit_logs" ("id", "actor_id", "tenant_id", "action", "resource_type", "resource_id", "ip_address", "metadata", "created_at")
- SELECT courtroll_uuidv7(), $2::text, coalesce(w."tenant_id"::text, $3::text), 'delete', 'notes', w."id"::text, $4::text,
- $5::text::jsonb || jsonb_build_object('changes', d.changes, 'transaction_id', pg_current_xact_id()::text), clock_timestamp()
- FROM "__w" AS w CROSS JOIN LATERAL (SELECT coalesce(jsonb_object_agg(k, jsonb_build_object('old', CASE WHEN r AND o IS NOT NULL THEN '"[redacted]"' ELSE o END, 'new', CASE WHEN r AND n IS NOT NULL THEN '"[redacted]"' ELSE n END)), '{}') AS changes, coalesce(bool_or(NOT auto), false) AS real FROM (VALUES ('id', to_jsonb(w."id"), NULL::jsonb, false, false), ('a"b', to_jsonb(w."a""b"), NULL::jsonb, false, false), ('pin', to_jsonb(w."pin"), NULL::jsonb, false, true), ('updated_at', CASE WHEN pg_typeof(w."updated_at") = 'timestamptz'::regtype THEN to_jsonb(replace((to_jsonb(w."updated_at" AT TIME ZONE 'UTC') #>> '{}') || '+00:00', 'infinity+00:00', 'infinity')) ELSE to_jsonb(w."updated_at") END, NULL::jsonb, true, false), ('deleted_at', CASE WHEN pg_typeof(w."deleted_at") = 'timestamptz'::regtype THEN to_jsonb(replace((to_jsonb(w."deleted_at" AT TIME ZONE 'UTC') #>> '{}') || '+00:00', 'infinity+00:00', 'infinity')) ELSE to_jsonb(w."deleted_at") END, NULL::jsonb, false, false)) AS v (k, o, n, auto, r) WHERE o::text IS DISTINCT FROM n::text) AS d RETURNING 1) SELECT "id","a""b" FROM "__w" AS "notes" WHERE (SELECT count(*) FROM "__l") >= 0
+ RETURNING "notes".*),
+"__l" AS (INSERT INTO public."audit_logs" ("id", "actor_id", "tenant_id", "action", "resource_type", "resource_id", "ip_address", "metadata", "created_at")
+ SELECT public."courtroll_uuidv7"(), $2::text, coalesce(w."tenant_id"::text, $3::text), 'delete', 'notes', w."id"::text, $4::text,
+ ('{"changes":{' || concat_ws(',', '"id":{"old":' || w."id"::text || ',"new":null}',
+  '"tenant_id":{"old":' || to_json(w."tenant_id")::text || ',"new":null}',
+  '"a\"b":{"old":' || CASE WHEN octet_length(w."a""b") > 16384 THEN to_json(left(w."a""b", 16384) || '... [cut: ' || octet_length(w."a""b") || ' bytes]')::text ELSE to_json(w."a""b")::text END || ',"new":null}',
+  '"pin":{"old":' || CASE WHEN w."pin" IS NOT NULL THEN '"[redacted]"' END || ',"new":null}',
+  '"updated_at":{"old":' || CASE WHEN isfinite(w."updated_at") AND w."updated_at" >= '0001-01-02Z' THEN rtrim(to_json(w."updated_at" AT TIME ZONE 'UTC')::text, '"') || '+00:00"' ELSE to_json(w."updated_at")::text END || ',"new":null}',
+  '"deleted_at":{"old":' || CASE WHEN isfinite(w."deleted_at") AND w."deleted_at" >= '0001-01-02Z' THEN rtrim(to_json(w."deleted_at" AT TIME ZONE 'UTC')::text, '"') || '+00:00"' ELSE to_json(w."deleted_at")::text END || ',"new":null}') || '},"transaction_id":"' || (SELECT pg_current_xact_id()::text) || '"' || $5::text)::jsonb, clock_timestamp()
+ FROM "__w" AS w RETURNING 1)
+SELECT "id","a""b" FROM "__w" AS "notes" LIMIT CASE WHEN NOT ((SELECT to_json(x)::text FROM (SELECT (NULL::"notes").*) AS x) = '{"id":null,"tenant_id":null,"a\"b":null,"pin":null,"updated_at":null,"deleted_at":null}') THEN current_setting((SELECT 'courtroll.table_was_altered'))::bigint
+ ELSE (SELECT CASE WHEN n < 0 OR set_config('courtroll.captured', '"notes"'::regclass::oid::text, true) IS NULL THEN 0 END FROM (SELECT count(*) AS n FROM "__l") AS c) END

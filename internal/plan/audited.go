@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 
@@ -12,24 +13,27 @@ import (
 	"gorm.io/gorm/schema"
 )
 
-// Treatment says how the values of a column enter the audit trail.
+// Treatment says how the values of a column enter the audit trail, the
+// stricter ones last.
 type Treatment uint8
 
 const (
-	// Keep records the values.
+	// Keep records the values, long ones cut.
 	Keep Treatment = iota
+	// Hash records a keyed hash of the values.
+	Hash
 	// Redact records that the value changed, not what it is.
 	Redact
 	// Omit records nothing.
 	Omit
 )
 
-// Column is a column of an audited table.
+// Column is how a column enters the audit trail.
 type Column struct {
 	Name      string
 	Treatment Treatment
+	Limit     int  // bytes above which a value is cut; 0 is the default
 	Auto      bool // GORM sets it at every update; alone it is no change
-	Time      bool // a point in time, rendered in UTC
 }
 
 // Audited is how the rows of one model enter the audit trail.
@@ -37,9 +41,10 @@ type Audited struct {
 	Table     string // without its schema
 	Tenant    string // the tenant column, empty if the table has none
 	Keys      []string
-	Columns   []Column // those that are recorded at all
-	Omitted   []string // those that are not
-	DeletedAt string   // the column of gorm.DeletedAt, empty if there is none
+	Columns   []Column
+	DeletedAt string // the column that marks a row as deleted, empty if there is none
+	// Flag is set where that column is a number or a truth value, of which zero is not deleted.
+	Flag bool
 }
 
 // auditTag is the key of the struct tag that sets a column's treatment.
@@ -59,97 +64,85 @@ func CompileAudited(s *schema.Schema, table Table) (*Audited, error) {
 	a := &Audited{Table: table.Name, Tenant: table.Column, Keys: slices.Clone(s.PrimaryFieldDBNames)}
 	for _, name := range s.DBNames {
 		field := s.FieldsByDBName[name]
-		if field.IgnoreMigration && !field.Creatable && !field.Updatable {
-			continue // computed by a query, no column of the table
-		}
-		treatment, err := treatmentOf(field)
+		column, err := columnOf(field)
 		if err != nil {
 			return nil, err
 		}
-		if field.FieldType == reflect.TypeFor[gorm.DeletedAt]() {
-			a.DeletedAt = name
+		if a.DeletedAt == "" && marksDeleted(field) {
+			a.DeletedAt, a.Flag = name, field.FieldType != reflect.TypeFor[gorm.DeletedAt]()
 		}
-		if treatment == Omit {
-			a.Omitted = append(a.Omitted, name)
-		} else {
-			a.Columns = append(a.Columns, Column{name, treatment, field.AutoUpdateTime > 0, isTime(field)})
-		}
+		a.Columns = append(a.Columns, column)
 	}
 	return a, nil
 }
 
-// Keeps reports whether the values of a column may be seen in the trail.
-func (a *Audited) Keeps(column string) bool {
-	i := slices.IndexFunc(a.Columns, func(c Column) bool { return c.Name == column })
-	return i >= 0 && a.Columns[i].Treatment == Keep
+// marksDeleted reports whether GORM sets the column in place of deleting the row.
+func marksDeleted(f *schema.Field) bool {
+	_, ok := reflect.New(f.IndirectFieldType).Interface().(schema.DeleteClausesInterface)
+	return ok
 }
 
-// With returns the plan with columns that the model does not have, treated by their names.
-func (a *Audited) With(columns []string) *Audited {
-	out := a
-	for _, name := range columns {
-		if slices.Contains(out.Omitted, name) || slices.ContainsFunc(out.Columns, func(c Column) bool { return c.Name == name }) {
-			continue
-		}
-		if out == a {
-			clone := *a
-			clone.Columns = slices.Clone(a.Columns)
-			out = &clone
-		}
-		treatment := Keep
-		if IsSecret(name) {
-			treatment = Redact
-		}
-		out.Columns = append(out.Columns, Column{Name: name, Treatment: treatment})
+// Column returns the plan of a column, by its name alone if no model has it.
+func (a *Audited) Column(name string) Column {
+	if i := slices.IndexFunc(a.Columns, func(c Column) bool { return c.Name == name }); i >= 0 {
+		return a.Columns[i]
 	}
-	return out
+	c := Column{Name: name}
+	if IsSecret(name) {
+		c.Treatment = Redact
+	}
+	return c
 }
 
 // Merge returns the plan with the columns of another model of the same table;
 // where both have one, the stricter treatment holds.
 func (a *Audited) Merge(b *Audited) *Audited {
 	out := *a
-	out.Omitted = append(slices.Clone(a.Omitted), b.Omitted...)
-	out.DeletedAt = cmp.Or(a.DeletedAt, b.DeletedAt)
+	if out.DeletedAt == "" {
+		out.DeletedAt, out.Flag = b.DeletedAt, b.Flag
+	}
 	if len(out.Keys) == 0 {
 		out.Keys = b.Keys
 	}
-	out.Columns = nil
-	for _, c := range append(slices.Clone(a.Columns), b.Columns...) {
+	out.Columns = slices.Clone(a.Columns)
+	for _, c := range b.Columns {
 		i := slices.IndexFunc(out.Columns, func(o Column) bool { return o.Name == c.Name })
-		switch {
-		case slices.Contains(out.Omitted, c.Name):
-		case i < 0:
+		if i < 0 {
 			out.Columns = append(out.Columns, c)
-		default:
-			out.Columns[i].Treatment = max(out.Columns[i].Treatment, c.Treatment)
-			out.Columns[i].Auto = out.Columns[i].Auto && c.Auto
-			out.Columns[i].Time = out.Columns[i].Time || c.Time
+			continue
 		}
+		at := &out.Columns[i]
+		at.Treatment = max(at.Treatment, c.Treatment)
+		at.Auto = at.Auto && c.Auto
+		at.Limit = min(cmp.Or(at.Limit, c.Limit), cmp.Or(c.Limit, at.Limit))
 	}
 	return &out
 }
 
-func isTime(f *schema.Field) bool {
-	return f.DataType == schema.Time || strings.HasPrefix(strings.ToLower(string(f.DataType)), "timestamp")
-}
-
-func treatmentOf(f *schema.Field) (Treatment, error) {
-	switch tag := f.Tag.Get(auditTag); tag {
-	case "":
-		if IsSecret(f.DBName) {
-			return Redact, nil
+// columnOf reads the tag of a field: "keep", "hash", "redact", "-", or "cut=N"
+// for a limit of N bytes. Keep and cut speak against what the name tells.
+func columnOf(f *schema.Field) (Column, error) {
+	c := Column{Name: f.DBName, Auto: f.AutoUpdateTime > 0}
+	tag := f.Tag.Get(auditTag)
+	limit, isCut := strings.CutPrefix(tag, "cut=")
+	switch {
+	case tag == "" && IsSecret(f.DBName), tag == "redact":
+		c.Treatment = Redact
+	case tag == "", tag == "keep":
+	case tag == "hash":
+		c.Treatment = Hash
+	case tag == "-":
+		c.Treatment = Omit
+	case isCut:
+		n, err := strconv.Atoi(limit)
+		if err != nil || n <= 0 {
+			return c, fmt.Errorf(`field %s of %s: audit:%q: the limit is a number of bytes above 0`, f.Name, f.Schema.Name, tag)
 		}
-		return Keep, nil
-	case "keep":
-		return Keep, nil
-	case "redact":
-		return Redact, nil
-	case "-":
-		return Omit, nil
+		c.Limit = n
 	default:
-		return Omit, fmt.Errorf(`field %s of %s: audit:%q is none of "keep", "redact" and "-"`, f.Name, f.Schema.Name, tag)
+		return c, fmt.Errorf(`field %s of %s: audit:%q is none of "keep", "hash", "redact", "cut=N" and "-"`, f.Name, f.Schema.Name, tag)
 	}
+	return c, nil
 }
 
 // IsSecret reports whether a value of that name is redacted unless a tag says

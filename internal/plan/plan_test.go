@@ -154,6 +154,8 @@ func TestCompileAudited(t *testing.T) {
 		ResetToken   string `audit:"keep"`
 		Note         string `audit:"redact"`
 		Cache        string `audit:"-"`
+		Phone        string `audit:"hash"`
+		SecretNote   string `audit:"cut=100"`
 		Total        int64  `gorm:"->;-:migration"`
 		DeletedAt    gorm.DeletedAt
 	}
@@ -167,17 +169,27 @@ func TestCompileAudited(t *testing.T) {
 	}
 	want := map[string]plan.Treatment{
 		"id": plan.Keep, "name": plan.Keep, "password_hash": plan.Redact, "api_key": plan.Redact, "token2": plan.Redact, "userPassword": plan.Redact, "accessToken": plan.Redact, "passwordhash": plan.Redact, "spinning": plan.Keep,
-		"reset_token": plan.Keep, "note": plan.Redact, "deleted_at": plan.Keep,
+		"reset_token": plan.Keep, "note": plan.Redact, "deleted_at": plan.Keep, "cache": plan.Omit, "phone": plan.Hash, "secret_note": plan.Keep, "total": plan.Keep,
 	}
 	if !reflect.DeepEqual(got, want) || a.DeletedAt != "deleted_at" {
 		t.Errorf("got %v, %q", got, a.DeletedAt)
 	}
 
-	type Wrong struct {
+	if limit := a.Column("secret_note").Limit; limit != 100 || a.Column("no_such_token").Treatment != plan.Redact {
+		t.Errorf("limit %d; a column that no model has: %v", limit, a.Column("no_such_token"))
+	}
+
+	type Unknown struct {
 		ID   int64
 		Name string `audit:"hide"`
 	}
-	if _, err := plan.CompileAudited(parse(t, &Wrong{}), plan.Table{}); err == nil {
-		t.Error("an unknown tag was accepted")
+	type Limitless struct {
+		ID   int64
+		Name string `audit:"cut=0"`
+	}
+	for _, wrong := range []any{&Unknown{}, &Limitless{}} {
+		if _, err := plan.CompileAudited(parse(t, wrong), plan.Table{}); err == nil {
+			t.Errorf("the tag of %T was accepted", wrong)
+		}
 	}
 }

@@ -1,0 +1,103 @@
+package audit
+
+import (
+	"context"
+	"database/sql"
+	"sync"
+
+	"gorm.io/gorm"
+
+	"github.com/courtroll/courtroll/internal/sqllex"
+	"github.com/courtroll/courtroll/internal/trail"
+)
+
+// target is a table by its name in statements, as one model sees it.
+type target struct {
+	source
+	name string
+}
+
+// compiled is a target with what the catalogue says of it, and the statements
+// that were rewritten for it.
+type compiled struct {
+	*trail.Table
+
+	mu    sync.Mutex
+	texts map[rewrite]string
+}
+
+// rewrite is what a rewritten statement depends on.
+type rewrite struct {
+	query               string
+	params              int
+	isDelete, returning bool
+}
+
+// What is kept of rewritten statements, as in [sqllex.Cache].
+const (
+	maxTexts = 500
+	maxText  = 2048 // bytes
+)
+
+// rewritten returns the statement that is sent in the place of another.
+func (c *compiled) rewritten(r rewrite, text *sqllex.Statement) (string, error) {
+	keeps := len(r.query) <= maxText
+	if keeps {
+		c.mu.Lock()
+		sent, ok := c.texts[r]
+		c.mu.Unlock()
+		if ok {
+			return sent, nil
+		}
+	}
+	change, err := parse(r.query, text, r.params, c.Table, r.isDelete)
+	if err != nil {
+		return "", err
+	}
+	sent, err := change.render(r.returning)
+	if err != nil || !keeps {
+		return sent, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.texts == nil || len(c.texts) >= maxTexts {
+		c.texts = map[rewrite]string{}
+	}
+	c.texts[r] = sent
+	return sent, nil
+}
+
+// compile returns the target with what the catalogue says of it, which is read once.
+func (p *Plugin) compile(ctx context.Context, conn gorm.ConnPool, t target) (*compiled, error) {
+	p.mu.RLock()
+	c := p.compiled[t]
+	p.mu.RUnlock()
+	if c != nil {
+		return c, nil
+	}
+	var catalogue sql.NullString
+	if err := conn.QueryRowContext(nobody{ctx}, trail.CatalogSQL, t.name).Scan(&catalogue); err != nil {
+		return nil, err
+	}
+	table, err := trail.Compile(t.plan(), catalogue.String, p.config.MaxValueBytes)
+	if err != nil {
+		return nil, err
+	}
+	c = &compiled{Table: table}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.compiled[t] = c
+	return c, nil
+}
+
+// forgetTables makes the catalogue be read again: the tables may have been altered.
+func (p *Plugin) forgetTables() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.compiled = map[target]*compiled{}
+}
+
+// nobody is a context of no tenant: the catalogue is nobody's.
+type nobody struct{ context.Context }
+
+func (nobody) Value(any) any { return nil }

@@ -1,0 +1,124 @@
+package trail
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/courtroll/courtroll/internal/plan"
+)
+
+// Column is a column of a table as the catalogue has it, with its plan.
+type Column struct {
+	plan.Column
+	Type      string // base type in pg_catalog, or the name of any other
+	NotNull   bool
+	Generated bool
+	Exact     bool // its = tells apart whatever the trail shows apart
+	Wide      bool // its values may be long
+}
+
+// Redacted is what the trail shows in the place of a redacted value.
+const Redacted = "[redacted]"
+
+// exact holds the types of which no two values are equal that look different:
+// numeric, for one, has 1.0 and 1.00.
+var exact = map[string]bool{
+	"bool": true, "int2": true, "int4": true, "int8": true, "oid": true, "text": true, "varchar": true, "uuid": true,
+	"date": true, "time": true, "timestamp": true, "timestamptz": true, "bytea": true, "name": true,
+}
+
+// differs is the condition that two values of the column are shown differently.
+func (c Column) differs(before, after string) string {
+	if c.Exact {
+		return before + " IS DISTINCT FROM " + after
+	}
+	return before + "::text IS DISTINCT FROM " + after + "::text"
+}
+
+// value returns the text of the value as JSON, NULL if the value is.
+func (c Column) value(expr string, hash Hash) string {
+	switch {
+	case c.Treatment == plan.Redact || c.Treatment == plan.Hash && hash.Inner == "":
+		return `CASE WHEN ` + expr + ` IS NOT NULL THEN '"` + Redacted + `"' END`
+	case c.Treatment == plan.Hash:
+		return hash.of(expr + "::text")
+	case c.Wide:
+		return c.cut(expr)
+	}
+	return c.whole(expr)
+}
+
+// whole renders a value of any length. What is a number or a truth value in JSON, too,
+// needs no more than its text. A timestamptz is shown in UTC, whatever the
+// session's zone, so that equal instants are equal texts.
+func (c Column) whole(expr string) string {
+	switch c.Type {
+	case "bool", "int2", "int4", "int8", "jsonb":
+		return expr + "::text"
+	case "timestamptz":
+		return fmt.Sprintf(`CASE WHEN isfinite(%[1]s) AND %[1]s >= '0001-01-02Z' THEN rtrim(to_json(%[1]s AT TIME ZONE 'UTC')::text, '"') || '+00:00"' ELSE to_json(%[1]s)::text END`, expr)
+	case "json":
+		return fmt.Sprintf(`CASE WHEN %[1]s::text ~* '%[2]s' THEN to_json(%[1]s::text)::text ELSE %[1]s::text END`, expr, notInJSONB)
+	}
+	return "to_json(" + expr + ")::text"
+}
+
+// notInJSONB matches what the type json takes and jsonb may not: escapes of NUL
+// and of surrogates, and numbers of more digits than numeric has.
+const notInJSONB = `\\u(0000|d[89a-f])|[0-9.]e[+-]?[0-9]{4}`
+
+// cut renders a value that may be too long: its start, with a marker.
+func (c Column) cut(expr string) string {
+	start, length := "left("+expr+"::text, %[1]d)", "octet_length("+expr+"::text)"
+	switch c.Type {
+	case "bytea":
+		start, length = `'\x' || encode(substr(`+expr+`, 1, %[1]d), 'hex')`, "octet_length("+expr+")"
+	case "text", "varchar":
+		start, length = "left("+expr+", %[1]d)", "octet_length("+expr+")"
+	}
+	return fmt.Sprintf(`CASE WHEN `+length+` > %[1]d THEN to_json(`+start+` || '... [cut: ' || `+length+` || ' bytes]')::text ELSE `+
+		strings.ReplaceAll(c.whole(expr), "%", "%%")+` END`, c.Limit)
+}
+
+// Hash holds the SQL of what a keyed hash takes: the two padded keys of
+// HMAC-SHA256 (RFC 2104), and the tenant of the row. Without a key there is
+// none, and what were hashed is redacted.
+type Hash struct{ Inner, Outer, Tenant string }
+
+// of hashes a text with its tenant before it, so that equal values of two
+// tenants have different hashes.
+func (h Hash) of(text string) string {
+	message := `convert_to(coalesce(` + h.Tenant + `, '') || E'\x1f' || ` + text + `, 'UTF8')`
+	return `'"hmac-sha256:' || encode(sha256(` + h.Outer + ` || sha256(` + h.Inner + ` || ` + message + `)), 'hex') || '"'`
+}
+
+// name returns a column's name as a key of a JSON object, in SQL's literal to be continued.
+func (c Column) name() string {
+	name, _ := json.Marshal(c.Name) // a text always has a JSON form
+	return strings.ReplaceAll(string(name), "'", "''")
+}
+
+// Appears is the part of a row that came to be, NULL where the value is.
+func (c Column) appears(after string, hash Hash) string {
+	return `'` + c.name() + `:{"old":null,"new":' || ` + c.value(after, hash) + ` || '}'`
+}
+
+// vanishes is the part of a row that is gone, NULL where the value was.
+func (c Column) vanishes(before string, hash Hash) string {
+	return `'` + c.name() + `:{"old":' || ` + c.value(before, hash) + ` || ',"new":null}'`
+}
+
+// changes is the part of a row that changed, NULL if the value did not.
+func (c Column) changes(before, after string, hash Hash) string {
+	return `CASE WHEN ` + c.differs(before, after) + ` THEN '` + c.name() + `:{"old":' || coalesce(` + c.value(before, hash) +
+		`, 'null') || ',"new":' || coalesce(` + c.value(after, hash) + `, 'null') || '}' END`
+}
+
+// Quote quotes an identifier.
+func Quote(name string) string { return pgx.Identifier{name}.Sanitize() }
+
+// Literal quotes a text.
+func Literal(text string) string { return "'" + strings.ReplaceAll(text, "'", "''") + "'" }
