@@ -232,13 +232,13 @@ Written by %s: %d cores, %s, %s, PostgreSQL %s. Two tenants have %d rows each. A
 
 ## Round trips
 
-Counted on the wire, with the tenant changing on every call ([the test](../tests/walls/budget_test.go)). With the audit plugin they are the same, but for the upsert.
+Counted on the wire, with the tenant changing on every call ([the test](../tests/walls/budget_test.go)). With the audit plugin they are the same.
 
 | | plain GORM | plugin and policies | a transaction for each statement |
 |---|---:|---:|---:|
 | read | 1 | 1 | 4 |
 | create, update, delete, of any number of rows | 3 | 2 | 4 |
-| upsert; audited | 3 | 2; 3 | 4 |
+| upsert | 3 | 2 | 4 |
 | transaction of N statements | N + 2 | N + 1 | N + 3 |
 `, "`make performance`", runtime.NumCPU(), strings.TrimSpace(string(uname)), runtime.Version(), version, *pages, *rounds)
 }
