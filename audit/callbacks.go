@@ -16,11 +16,13 @@ func (p *Plugin) registerCallbacks(db *gorm.DB) error {
 	change := func(isDelete bool) hooks.Set {
 		return hooks.Set{Guard: p.guardChange, Open: func(db *gorm.DB) { p.capture(db, isDelete) }, Close: p.close}
 	}
-	other := hooks.Set{Guard: p.recordSystemScope, Open: p.openOther, Close: p.close}
+	other := func(outlives bool) hooks.Set {
+		return hooks.Set{Guard: p.recordSystemScope, Open: func(db *gorm.DB) { p.openOther(db, outlives) }, Close: p.close}
+	}
 	return hooks.Plugin{
 		Name:   "audit",
 		Create: change(false), Update: change(false), Delete: change(true),
-		Query: other, Row: other, Raw: other,
+		Query: other(false), Row: other(true), Raw: other(false),
 	}.Register(db)
 }
 
@@ -43,7 +45,7 @@ func (p *Plugin) guardChange(db *gorm.DB) {
 
 func (p *Plugin) admit(stmt *gorm.Statement) error {
 	name := tableOf(stmt)
-	if name == "" || stmt.Schema == nil && p.named(name) == nil {
+	if name == "" {
 		return ErrUnaudited
 	}
 	if actor, _ := ActorFromContext(stmt.Context); p.config.RequireActor && !actor.named() {
@@ -78,10 +80,14 @@ func (p *Plugin) capture(db *gorm.DB, isDelete bool) {
 		return
 	}
 	if !p.leavesTrail(name) {
-		pool.Verify = append(pool.Verify, p.verifyRaw)
+		pool.Verify = append(pool.Verify, p.rawVerifier(db, pool, false))
 		return
 	}
 	source, err := p.audited(db.Statement.Schema, name)
+	if source.table == nil && err == nil { // no model, and so no columns, are known
+		pool.Verify = append(pool.Verify, p.rawVerifier(db, pool, false))
+		return
+	}
 	if err == nil {
 		err = p.checkKey(source)
 	}
@@ -94,26 +100,31 @@ func (p *Plugin) capture(db *gorm.DB, isDelete bool) {
 
 func (p *Plugin) close(db *gorm.DB) { stmtpool.Close(db) }
 
-// openOther checks SQL written by hand.
-func (p *Plugin) openOther(db *gorm.DB) {
+// openOther checks SQL written by hand. Its rows outlive the statement where GORM
+// hands them out.
+func (p *Plugin) openOther(db *gorm.DB, outlives bool) {
 	if db.Error != nil || db.DryRun {
 		return
 	}
-	verify := p.verifyRaw
-	if db.Statement.SQL.Len() == 0 {
-		verify = p.verifyRead
-	}
 	pool := stmtpool.Open(db)
+	verify := p.rawVerifier(db, pool, outlives)
+	if db.Statement.SQL.Len() == 0 {
+		verify = unlessRead(verify)
+	}
 	pool.Verify = append(pool.Verify, verify)
 }
 
-// verifyRead checks what GORM built for a read: it begins with SELECT, and so
+type verifier func(query string, args []any) error
+
+// unlessRead lets what GORM built for a read pass: it begins with SELECT, and so
 // writes nothing, unless another plugin put a WITH before it.
-func (p *Plugin) verifyRead(query string, args []any) error {
-	if strings.HasPrefix(query, "SELECT ") {
-		return nil
+func unlessRead(verify verifier) verifier {
+	return func(query string, args []any) error {
+		if strings.HasPrefix(query, "SELECT ") {
+			return nil
+		}
+		return verify(query, args)
 	}
-	return p.verifyRaw(query, args)
 }
 
 // opaque holds the statements that write what their text does not tell.
@@ -121,23 +132,34 @@ var opaque = map[string]bool{
 	"do": true, "call": true, "execute": true, "prepare": true, "copy": true, "truncate": true,
 }
 
-// verifyRaw refuses a text that writes to a table which leaves a trail, and one that cannot be read.
-func (p *Plugin) verifyRaw(query string, _ []any) error {
-	s, err := p.texts.Analyze(query)
-	if err != nil || opaque[s.Verb] {
-		return &ChangeError{Kind: ErrUnaudited, Cause: err}
-	}
-	for _, ref := range s.Refs {
-		switch {
-		case !ref.Write:
-		case ref.Name == models.AuditLogsTable:
-			return &ChangeError{Table: ref.Name, Kind: ErrAppendOnly}
-		case p.leavesTrail(ref.Name):
-			return &ChangeError{Table: ref.Name, Kind: ErrUnaudited}
+// rawVerifier refuses a text that writes to a table which leaves a trail, unless
+// triggers leave it, and one that cannot be read.
+func (p *Plugin) rawVerifier(db *gorm.DB, pool *stmtpool.Pool, outlives bool) verifier {
+	return func(query string, _ []any) error {
+		s, err := p.texts.Analyze(query)
+		if err != nil || opaque[s.Verb] {
+			return &ChangeError{Kind: ErrUnaudited, Cause: err}
 		}
+		if ddl[s.Verb] {
+			p.forgetTables()
+		}
+		for _, ref := range s.Refs {
+			switch {
+			case !ref.Write:
+			case ref.Name == models.AuditLogsTable:
+				return &ChangeError{Table: ref.Name, Kind: ErrAppendOnly}
+			case p.leavesTrail(ref.Name):
+				if err := p.leaveToTrigger(db.Statement.Context, pool, ref, outlives); err != nil {
+					return &ChangeError{Table: ref.Name, Kind: ErrUnaudited, Cause: err}
+				}
+			}
+		}
+		return nil
 	}
-	return nil
 }
+
+// ddl holds the first words of statements that may alter a table.
+var ddl = map[string]bool{"create": true, "alter": true, "drop": true, "rollback": true}
 
 // appendOnly lets GORM insert into the trail, and nothing else, with the database's time.
 func appendOnly(query string, _ []any) error {

@@ -41,6 +41,10 @@ func (c *capture) Rewrite(ctx context.Context, conn gorm.ConnPool, query string,
 		return "", nil, err
 	}
 	if c.text, err = table.rewritten(rewrite{query, len(args), c.isDelete, returning}, text); err != nil {
+		if c.plugin.leaveToTrigger(ctx, c.pool, text.Refs[0], false) == nil {
+			c.pool.Rewriter = nil
+			return query, args, nil
+		}
 		return "", nil, c.fail(err, nil)
 	}
 	entry, err := entryOf(ctx)

@@ -203,7 +203,7 @@ func TestAudit_Unaudited(t *testing.T) {
 		}
 	}
 	for _, text := range sent.take() {
-		if text != "BEGIN" && text != "ROLLBACK" {
+		if text != "BEGIN" && text != "ROLLBACK" && !strings.Contains(text, "FROM pg_catalog.") {
 			t.Errorf("sent %q", text)
 		}
 	}
