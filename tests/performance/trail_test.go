@@ -109,7 +109,7 @@ func measureTrail(t *testing.T, op trailOperation, forms []*trailForm, far bool)
 	t.Helper()
 	n := *rounds
 	if op.bulk {
-		n = min(n, max(15, n/10))
+		n = bulkRounds(far)
 	}
 	times := make([][]time.Duration, len(forms))
 	want := ""
@@ -147,7 +147,15 @@ func measureTrail(t *testing.T, op trailOperation, forms []*trailForm, far bool)
 	return medians
 }
 
-// every is how seldom the form that takes a round trip for each row is measured.
+// bulkRounds is how often a bulk operation runs in each form.
+func bulkRounds(far bool) int {
+	if far {
+		return min(*rounds, max(5, *rounds/20))
+	}
+	return min(*rounds, max(15, *rounds/10))
+}
+
+// every is how seldom the form that takes a round trip for each row does.
 func every(far bool) int {
 	if far {
 		return 15
@@ -161,12 +169,12 @@ func trailHead(t *testing.T, db *gorm.DB) string {
 	must(t, db.Raw(`SELECT string_agg(name || ' = ' || setting, ', ' ORDER BY name) FROM pg_settings
 		WHERE name IN ('fsync', 'synchronous_commit', 'full_page_writes')`).Scan(&settings).Error)
 	return fmt.Sprintf(`
-Written by the same run, on a server with %s: a commit that waits for a disk costs all forms the same, and so brings the ratios of single rows nearer to 1. A table of 11 columns (texts, one of 216 bytes, numbers, a jsonb, times) has %d rows of each of two tenants. An operation runs %d times (of many rows, at most %d) in each form, in turns, each form in a database and on a connection of its own. The first column is the median of plain GORM without a trail; the others are ratios of medians to it. A create of many is one Create of a slice; an update sets two columns and updated_at. Each call has to leave as many entries as it changes rows, with the same changes in each form, in the audit_logs that migrate.Up makes, with all of its indexes.
+Written by the same run, on a server with %s: a commit that waits for a disk costs all forms the same, and so brings the ratios of single rows nearer to 1. A table of 11 columns (texts, one of 216 bytes, numbers, a jsonb, times) has %d rows of each of two tenants. An operation runs %d times (of many rows %d, over the line %d times) in each form, in turns, each form in a database and on a connection of its own. The first column is the median of plain GORM without a trail; the others are ratios of medians to it. A create of many is one Create of a slice; an update sets two columns and updated_at. Each call has to leave as many entries as it changes rows, with the same changes in each form, in the audit_logs that migrate.Up makes, with all of its indexes.
 
 - *audit plugin*: on postgres.Open, the tenant's predicate written by hand.
 - *both plugins*: on tenancy.Postgres and tables that migrate.Protect protects.
 - *statement trigger*: plain GORM; a trigger for each statement, with transition tables, compares the rows as jsonb. Who acts it reads from settings of the database, for nothing; an app has to set them in each transaction.
 - *row trigger*: the same for each row.
 - *by hand*: plain GORM in a transaction: SELECT … FOR UPDATE, the change, SELECT again, and a Create for each entry. Of many rows it is measured less often.
-`, settings, bulk(), *rounds, max(15, *rounds/10))
+`, settings, bulk(), *rounds, bulkRounds(false), bulkRounds(true))
 }
