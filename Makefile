@@ -39,7 +39,7 @@ fmt: ## Format the code
 bench: ## Run the benchmarks ITERATIONS times, each for BENCHTIME (1x: once)
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) -count $(ITERATIONS) ./tests
 
-performance: ## Measure the walls against plain GORM and write docs/performance.md (6 minutes)
+performance: ## Measure the walls and the trail against plain GORM and write docs/performance.md (10 minutes)
 	$(GO) test -count=1 -timeout 1h -v ./tests/performance -pages 100000 -rounds 400 -update
 
 demo: ## Replay real edits with the trail that they leave, and put up the walls and attack them

@@ -176,8 +176,28 @@ func TestPerformance(t *testing.T) { //nolint:paralleltest // nothing may run be
 	}
 	t.Log(out.String())
 	if *update {
-		must(t, os.WriteFile("../../docs/performance.md", append([]byte(head(t)), out.Bytes()...), 0o644))
+		_, mark, trail := cutDoc(t)
+		writeDoc(t, head(t)+out.String()+mark+trail)
 	}
+}
+
+const doc = "../../docs/performance.md"
+
+// cutDoc returns the document's parts: the walls', and from trailMark on the trail's.
+func cutDoc(t *testing.T) (walls, mark, trail string) {
+	t.Helper()
+	text, err := os.ReadFile(doc)
+	must(t, err)
+	walls, trail, found := strings.Cut(string(text), trailMark)
+	if found {
+		mark = trailMark
+	}
+	return walls, mark, trail
+}
+
+func writeDoc(t *testing.T, text string) {
+	t.Helper()
+	must(t, os.WriteFile(doc, []byte(text), 0o644))
 }
 
 // measure returns the median of each form, taken in turns so that what else the
@@ -201,10 +221,14 @@ func measure(t *testing.T, op operation, forms []form) []time.Duration {
 	}
 	medians := make([]time.Duration, len(forms))
 	for i := range times {
-		slices.Sort(times[i])
-		medians[i] = times[i][len(times[i])/2]
+		medians[i] = median(times[i])
 	}
 	return medians
+}
+
+func median(times []time.Duration) time.Duration {
+	slices.Sort(times)
+	return times[len(times)/2]
 }
 
 func row(name string, medians []time.Duration) string {
