@@ -40,12 +40,15 @@ func (c *capture) Rewrite(ctx context.Context, conn gorm.ConnPool, query string,
 	if err != nil {
 		return "", nil, err
 	}
-	if c.text, err = table.rewritten(rewrite{query, len(args), c.isDelete, returning}, text); err != nil {
+	_, system := tenancy.SystemFromContext(ctx)
+	_, none := tenancy.FromContext(ctx)
+	r := rewrite{query: query, params: len(args), isDelete: c.isDelete, returning: returning, nobodys: none != nil && !system}
+	if c.text, err = table.rewritten(r, text); err != nil {
 		if c.plugin.leaveToTrigger(ctx, c.pool, text.Refs[0], false) == nil {
 			c.pool.Rewriter = nil
 			return query, args, nil
 		}
-		return "", nil, c.fail(err, nil)
+		return "", nil, c.fail(ErrUnaudited, err)
 	}
 	entry, err := entryOf(ctx)
 	if err != nil {
@@ -114,7 +117,7 @@ func (c *capture) Failed(err error) error {
 	return err
 }
 
-var namesTrail = regexp.MustCompile(`\b(` + models.AuditLogsTable + `|courtroll_uuidv7|` + regexp.QuoteMeta(uncertainSetting) + `|` + regexp.QuoteMeta(alteredSetting) + `)\b`)
+var namesTrail = regexp.MustCompile(`\b(` + models.AuditLogsTable + `|courtroll_uuidv7|` + models.RecordFunction + `|` + regexp.QuoteMeta(uncertainSetting) + `|` + regexp.QuoteMeta(alteredSetting) + `)\b`)
 
 // isTrailError reports whether the part of the statement that failed is the one that writes the trail.
 func (c *capture) isTrailError(err error) bool {

@@ -28,9 +28,11 @@ type compiled struct {
 
 // rewrite is what a rewritten statement depends on.
 type rewrite struct {
-	query               string
-	params              int
-	isDelete, returning bool
+	query     string
+	params    int
+	isDelete  bool // the delete processor made it
+	returning bool // its rows are read
+	nobodys   bool // the context names no tenant
 }
 
 // What is kept of rewritten statements, as in [sqllex.Cache].
@@ -50,7 +52,7 @@ func (c *compiled) rewritten(r rewrite, text *sqllex.Statement) (string, error) 
 			return sent, nil
 		}
 	}
-	change, err := parse(r.query, text, r.params, c.Table, r.isDelete)
+	change, err := parse(r, text, c.Table)
 	if err != nil {
 		return "", err
 	}

@@ -37,6 +37,15 @@ var (
 	ErrCursor = errors.New("the cursor is not one that audit.List returned")
 )
 
+// What an ErrUnaudited is about, where it is not SQL written by hand.
+var (
+	errShape     = errors.New("the statement is not one that GORM builds")
+	errKeyless   = errors.New("an update of a view needs a model with a primary key")
+	errUpsertOn  = errors.New("before PostgreSQL 18, an upsert of a partitioned table, or of a view, does not tell what it replaced")
+	errConflict  = errors.New("before PostgreSQL 18, the conflict target has to be columns, or a unique constraint's name")
+	errReturning = errors.New("rows are returned that nobody reads, or read that are not returned")
+)
+
 // ChangeError says which table a failed or refused change was about.
 type ChangeError struct {
 	Table string // empty where the statement names none

@@ -9,9 +9,9 @@ import (
 func Rewrite(query string, params int, table *trail.Table, isDelete, returning bool) (string, error) {
 	text, err := sqllex.Analyze(query)
 	if err != nil || len(text.Refs) == 0 {
-		return "", ErrUnaudited
+		return "", errShape
 	}
-	c, err := parse(query, text, params, table, isDelete)
+	c, err := parse(rewrite{query: query, params: params, isDelete: isDelete}, text, table)
 	if err != nil {
 		return "", err
 	}

