@@ -3,7 +3,6 @@ package audit
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
@@ -77,26 +76,9 @@ func entryOf(ctx context.Context) (entry, error) {
 	if id, err := tenancy.FromContext(ctx); err == nil {
 		e.tenant = &id
 	}
-	metadata := actor.metadata()
-	if scope, ok := tenancy.SystemFromContext(ctx); ok {
-		metadata["system_reason"] = scope.Reason()
-	}
-	text, err := json.Marshal(metadata)
-	e.metadata = string(text)
+	var err error
+	e.metadata, err = contextMetadata(ctx)
 	return e, err
-}
-
-// metadata returns what an audit row's metadata says of the actor.
-func (a Actor) metadata() map[string]any {
-	m := map[string]any{}
-	for key, value := range map[string]string{
-		"actor_kind": string(a.kind()), "actor_name": a.Name, "request_id": a.RequestID, "user_agent": a.UserAgent,
-	} {
-		if value != "" {
-			m[key] = strings.ToValidUTF8(strings.ReplaceAll(value, "\x00", ""), "\uFFFD")
-		}
-	}
-	return m
 }
 
 // lock takes the rows that an upsert may update, so that their old values
