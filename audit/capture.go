@@ -2,7 +2,6 @@ package audit
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"regexp"
 	"strconv"
@@ -43,7 +42,8 @@ func (c *capture) Rewrite(ctx context.Context, conn gorm.ConnPool, query string,
 	_, system := tenancy.SystemFromContext(ctx)
 	_, none := tenancy.FromContext(ctx)
 	r := rewrite{query: query, params: len(args), isDelete: c.isDelete, returning: returning, nobodys: none != nil && !system}
-	if c.text, err = table.rewritten(r, text); err != nil {
+	sent, err := table.rewritten(r, text)
+	if c.text = sent.text; err != nil {
 		if c.plugin.leaveToTrigger(ctx, c.pool, text.Refs[0], false) == nil {
 			c.pool.Rewriter = nil
 			return query, args, nil
@@ -55,7 +55,7 @@ func (c *capture) Rewrite(ctx context.Context, conn gorm.ConnPool, query string,
 		return "", nil, c.fail(ErrAudit, err)
 	}
 	all := append(append(make([]any, 0, len(args)+6), args...), entry.actor, entry.tenant, entry.ip, entry.rest())
-	if table.Hashes() {
+	if sent.hashes {
 		inner, outer := padded(c.plugin.config.HashKey)
 		all = append(all, inner, outer)
 	}
@@ -78,12 +78,8 @@ func entryOf(ctx context.Context) (entry, error) {
 	if id, err := tenancy.FromContext(ctx); err == nil {
 		e.tenant = &id
 	}
-	metadata := actor.metadata()
-	if scope, ok := tenancy.SystemFromContext(ctx); ok {
-		metadata["system_reason"] = scope.Reason()
-	}
-	text, err := json.Marshal(metadata)
-	e.metadata = string(text)
+	var err error
+	e.metadata, err = contextMetadata(ctx)
 	return e, err
 }
 
@@ -93,19 +89,6 @@ func (e entry) rest() string {
 		return "," + inside
 	}
 	return "}"
-}
-
-// metadata returns what an audit row's metadata says of the actor.
-func (a Actor) metadata() map[string]any {
-	m := map[string]any{}
-	for key, value := range map[string]string{
-		"actor_kind": string(a.kind()), "actor_name": a.Name, "request_id": a.RequestID, "user_agent": a.UserAgent,
-	} {
-		if value != "" {
-			m[key] = strings.ToValidUTF8(strings.ReplaceAll(value, "\x00", ""), "\uFFFD")
-		}
-	}
-	return m
 }
 
 // Failed implements stmtpool.Rewriter: it tells the trail's errors from the change's own.

@@ -23,7 +23,7 @@ type compiled struct {
 	*trail.Table
 
 	mu    sync.Mutex
-	texts map[rewrite]string
+	texts map[rewrite]rewritten
 }
 
 // rewrite is what a rewritten statement depends on.
@@ -35,6 +35,12 @@ type rewrite struct {
 	nobodys   bool // the context names no tenant
 }
 
+// rewritten is what is sent.
+type rewritten struct {
+	text   string
+	hashes bool // it takes the key
+}
+
 // What is kept of rewritten statements, as in [sqllex.Cache].
 const (
 	maxTexts = 500
@@ -42,7 +48,7 @@ const (
 )
 
 // rewritten returns the statement that is sent in the place of another.
-func (c *compiled) rewritten(r rewrite, text *sqllex.Statement) (string, error) {
+func (c *compiled) rewritten(r rewrite, text *sqllex.Statement) (rewritten, error) {
 	keeps := len(r.query) <= maxText
 	if keeps {
 		c.mu.Lock()
@@ -54,7 +60,7 @@ func (c *compiled) rewritten(r rewrite, text *sqllex.Statement) (string, error) 
 	}
 	change, err := parse(r, text, c.Table)
 	if err != nil {
-		return "", err
+		return rewritten{}, err
 	}
 	sent, err := change.render(r.returning)
 	if err != nil || !keeps {
@@ -63,7 +69,7 @@ func (c *compiled) rewritten(r rewrite, text *sqllex.Statement) (string, error) 
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.texts == nil || len(c.texts) >= maxTexts {
-		c.texts = map[rewrite]string{}
+		c.texts = map[rewrite]rewritten{}
 	}
 	c.texts[r] = sent
 	return sent, nil

@@ -1,6 +1,10 @@
 package audit
 
-import "github.com/courtroll/courtroll/internal/plan"
+import (
+	"context"
+
+	"github.com/courtroll/courtroll/internal/plan"
+)
 
 // Rules say which tables are whose: TenantColumn names the column that makes a
 // table tenant-owned ("tenant_id" if empty), Models are known by their tables'
@@ -17,8 +21,8 @@ type Config struct {
 	// Exclude lists the tables that leave no trail. Default: none.
 	Exclude []Exclusion
 
-	// RequireActor refuses writes without an actor's ID with [ErrNoActor].
-	// Default: they are recorded as nobody's.
+	// RequireActor refuses writes without an actor's ID, and those of an
+	// [Anonymous] one, with [ErrNoActor]. Default: they are recorded as nobody's.
 	RequireActor bool
 
 	// HashKey is the key of the columns that are tagged audit:"hash", of which the
@@ -32,6 +36,14 @@ type Config struct {
 	// marker that tells its length. A tag audit:"cut=N" sets another for a column.
 	// Default: 16 KiB.
 	MaxValueBytes int
+
+	// OnLost is called for each [Event.BestEffort] that could not be recorded, with
+	// the context and the event that [Record] was given, secrets in its Data
+	// included, and with the error that Record would have returned. It runs before
+	// Record returns, maybe in several goroutines at once, and in a transaction
+	// while that is open: it should write a log or count, not use the database.
+	// Default: such events are counted by [Plugin.Lost] alone.
+	OnLost func(ctx context.Context, event Event, err error)
 }
 
 // Exclusion is a table that is not audited.

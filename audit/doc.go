@@ -25,7 +25,11 @@
 // is the table's name and the primary key as text, a composite key as a JSON
 // array of texts. The metadata holds the changed columns with old and new
 // values, which [Changes] reads, the transaction's id, and what the context
-// says of the actor. Times are in UTC.
+// says: of the actor, as whom he acts ([Actor.OnBehalfOf]) and why ([WithReason]).
+// Times are in UTC. [Middleware] gives each HTTP request its actor.
+//
+// [Record] writes an event that is no change of a row. What its data holds under
+// the name of a secret is redacted at any depth.
 //
 // The struct tag audit:"-" leaves a column out, and audit:"redact" records that
 // it changed but not what. Columns whose names speak of secrets (password,

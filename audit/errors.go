@@ -11,7 +11,8 @@ import (
 // text of this package, holds a row's values.
 var (
 	// ErrAudit is a change that did not happen because its audit record could
-	// not be written. The cause is wrapped beside it.
+	// not be written, or an event that [Record] did not record. The cause is
+	// wrapped beside it.
 	ErrAudit = errors.New("the audit record could not be written, so the change was not made")
 
 	// ErrUnaudited is a write that cannot be captured: SQL written by hand, or a
@@ -73,3 +74,17 @@ func (e *ChangeError) Unwrap() []error {
 	}
 	return []error{e.Kind, e.Cause}
 }
+
+// EventError is an event that was not recorded. It matches [ErrAudit] and its cause.
+type EventError struct {
+	Action string // empty where the event has none
+	Cause  error
+}
+
+// Error implements error.
+func (e *EventError) Error() string {
+	return fmt.Sprintf("audit: the event %q was not recorded: %v", e.Action, e.Cause)
+}
+
+// Unwrap returns [ErrAudit] and the cause.
+func (e *EventError) Unwrap() []error { return []error{ErrAudit, e.Cause} }

@@ -15,5 +15,6 @@ func Rewrite(query string, params int, table *trail.Table, isDelete, returning b
 	if err != nil {
 		return "", err
 	}
-	return c.render(returning)
+	sent, err := c.render(returning)
+	return sent.text, err
 }

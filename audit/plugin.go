@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/schema"
@@ -24,6 +25,7 @@ type Plugin struct {
 	handle   *gorm.DB
 	excluded map[string]bool
 	texts    sqllex.Cache
+	lost     atomic.Uint64 // see Lost
 	mu       sync.RWMutex
 	models   map[modelOf]*plan.Audited // as each model has it
 	tables   map[string]*plan.Audited  // merged over the models of each table, by its name with its schema

@@ -1,12 +1,12 @@
 package audit
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -33,6 +33,7 @@ type Event struct {
 	// Action is noun.verb, as user.login. Required.
 	Action string
 	// ResourceType and ResourceID say what was acted on. ResourceType is required.
+	// Of ResourceID no more than 1 KiB is kept, with a marker.
 	ResourceType string
 	ResourceID   string
 	// Outcome defaults to [Success].
@@ -40,67 +41,113 @@ type Event struct {
 	// TenantID is the tenant concerned, where the context names none: in system
 	// scope. Elsewhere it must be empty or the context's own.
 	TenantID string
-	// Data is kept in the metadata under "data", as JSON.
+	// Data is kept in the metadata under "data", as JSON. What stands under a name
+	// that speaks of a secret (password, apiToken, X-Api-Key and the like) is
+	// redacted at any depth, also in structs and in json.RawMessage; struct tags of
+	// package audit are not read. What the trail could not hold is changed so that
+	// the event is recorded all the same: NUL becomes U+FFFD, texts are cut at 16
+	// KiB with a marker, numbers that no number of PostgreSQL's can hold become
+	// texts, and what lies deeper than 64 levels is left out, with a marker.
 	Data map[string]any
+	// BestEffort is for an event that must not keep the app from going on: where it
+	// cannot be recorded, [Record] returns nil, and the loss is counted by
+	// [Plugin.Lost] and given to [Config.OnLost]. A transaction goes on, for the event
+	// is written behind a savepoint, at two more round trips. Where the handle has no
+	// plugin, there is nothing to tell of a loss, and so it has no effect.
+	// Default: Record returns the error, and a transaction has failed.
+	BestEffort bool
 }
 
 // Record writes an event to the trail, with the tenant and the actor of ctx. It
 // uses db's transaction if db is in one, and the event commits or vanishes with
 // it. With no tenant in ctx, as at a failed log-in, the event has none: a function
 // of the database that migrate makes writes it, for which the app's login needs no
-// right to write entries without a tenant. Errors match [ErrAudit].
+// right to write entries without a tenant. An error is an [*EventError], which
+// matches [ErrAudit].
+//
+// Of an event with BestEffort these are errors all the same: an event that is
+// wrong in itself (without action or resource type, with another tenant, with
+// Data that is no JSON); one that is not the transaction's tenant's, and package
+// tenancy's other errors; [ErrNoActor]; that a system scope could not be recorded;
+// and that the transaction could not be kept, as when ctx ends while the event is
+// written, which takes the connection with it.
 func Record(ctx context.Context, db *gorm.DB, event Event) error {
 	if err := record(ctx, db, event); err != nil {
-		return &ChangeError{Kind: ErrAudit, Cause: err}
+		return &EventError{Action: event.Action, Cause: err}
 	}
 	return nil
 }
 
 func record(ctx context.Context, db *gorm.DB, event Event) error {
-	if strings.TrimSpace(event.Action) == "" || strings.TrimSpace(event.ResourceType) == "" {
-		return errors.New("an event needs an action and a resource type")
-	}
-	pool := db.WithContext(ctx).Statement.ConnPool
-	if p, ok := db.Plugins[PluginName].(*Plugin); ok {
-		if actor, _ := ActorFromContext(ctx); p.config.RequireActor && !actor.named() {
-			return ErrNoActor
-		}
-		if err := p.recordScope(ctx, isTransaction(pool)); err != nil {
-			return err
-		}
-	}
-	return insert(ctx, pool, event)
-}
-
-func insert(ctx context.Context, pool gorm.ConnPool, event Event) error {
-	e, err := entryOf(ctx)
+	row, err := eventRow(ctx, event)
 	if err != nil {
 		return err
+	}
+	pool := db.WithContext(ctx).Statement.ConnPool
+	p, ok := db.Plugins[PluginName].(*Plugin)
+	if !ok {
+		return row.insert(ctx, pool)
+	}
+	if actor, _ := ActorFromContext(ctx); p.config.RequireActor && !actor.named() {
+		return ErrNoActor
+	}
+	if err := p.recordScope(ctx, isTransaction(pool)); err != nil {
+		return err
+	}
+	if event.BestEffort {
+		return p.attempt(ctx, pool, event, row)
+	}
+	return row.insert(ctx, pool)
+}
+
+// statement is the INSERT of an event, ready to be sent.
+type statement struct {
+	query string
+	args  []any
+}
+
+func (s statement) insert(ctx context.Context, pool gorm.ConnPool) error {
+	_, err := pool.ExecContext(ctx, s.query, s.args...)
+	return err
+}
+
+// eventRow finds what is wrong with the event before anything is sent.
+func eventRow(ctx context.Context, event Event) (s statement, err error) {
+	action, resource := orNil(event.Action), orNil(event.ResourceType)
+	if action == nil || resource == nil {
+		return s, errors.New("an event needs an action and a resource type")
+	}
+	e, err := entryOf(ctx)
+	if err != nil {
+		return s, err
 	}
 	_, system := tenancy.SystemFromContext(ctx)
 	tenant, err := eventTenant(event, e.tenant, system)
 	if err != nil {
-		return err
+		return s, err
 	}
 	metadata, err := eventMetadata(event, e.metadata)
 	if err != nil {
-		return err
+		return s, err
 	}
 	id, err := uuid.NewV7()
 	if err != nil {
-		return err
+		return s, err
 	}
+	resourceID := orNil(safeText(event.ResourceID, maxResourceID))
 	if tenant == nil && !system {
-		_, err = pool.ExecContext(ctx, `SELECT `+models.RecordFunction+`($1::uuid, $2, $3, $4, $5, $6, $7::text::jsonb)`,
-			id.String(), e.actor, event.Action, event.ResourceType, orNil(event.ResourceID), e.ip, metadata)
-		return err
+		return statement{`SELECT ` + models.RecordFunction + `($1::uuid, $2, $3, $4, $5, $6, $7::text::jsonb)`,
+			[]any{id.String(), e.actor, action, resource, resourceID, e.ip, metadata}}, nil
 	}
-	_, err = pool.ExecContext(ctx, `INSERT INTO `+trail.Quote(models.AuditLogsTable)+`
+	return statement{`INSERT INTO ` + trail.Quote(models.AuditLogsTable) + `
 		("id", "actor_id", "tenant_id", "action", "resource_type", "resource_id", "ip_address", "metadata", "created_at")
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8::text::jsonb, clock_timestamp())`,
-		id.String(), e.actor, tenant, event.Action, event.ResourceType, orNil(event.ResourceID), e.ip, metadata)
-	return err
+		[]any{id.String(), e.actor, tenant, action, resource, resourceID, e.ip, metadata}}, nil
 }
+
+// maxResourceID keeps an event's resource within an entry of an index: it may be
+// what somebody typed into a log-in form.
+const maxResourceID = 1 << 10
 
 func eventTenant(event Event, own *string, system bool) (*string, error) {
 	switch {
@@ -117,12 +164,13 @@ func eventMetadata(event Event, common string) (string, error) {
 	if err := json.Unmarshal([]byte(common), &m); err != nil {
 		return "", err
 	}
-	m["outcome"] = Success
-	if event.Outcome != "" {
-		m["outcome"] = event.Outcome
-	}
+	put(m, "outcome", string(cmp.Or(event.Outcome, Success)), maxActorText)
 	if len(event.Data) > 0 {
-		m["data"] = event.Data
+		data, err := safeData(event.Data)
+		if err != nil {
+			return "", err
+		}
+		m["data"] = data
 	}
 	text, err := json.Marshal(m)
 	return string(text), err
@@ -155,7 +203,11 @@ func (p *Plugin) recordScope(ctx context.Context, inTransaction bool) error {
 		}
 		ctx, cancel := context.WithTimeout(ctx, scopeWait)
 		defer cancel()
-		if err := insert(ctx, p.handle.ConnPool, Event{Action: "system_scope.open", ResourceType: "system_scope"}); err != nil {
+		row, err := eventRow(ctx, Event{Action: "system_scope.open", ResourceType: "system_scope"})
+		if err == nil {
+			err = row.insert(ctx, p.handle.ConnPool)
+		}
+		if err != nil {
 			return fmt.Errorf("recording the system scope: %w", err)
 		}
 		return nil

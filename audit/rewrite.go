@@ -140,10 +140,10 @@ func (c *change) slice(after, before int) string {
 
 // render returns the rewritten statement. Its arguments are the statement's
 // own, then those of trail.
-func (c *change) render(returning bool) (string, error) {
+func (c *change) render(returning bool) (rewritten, error) {
 	at := c.returning()
 	if returning != (at >= 0) {
-		return "", errReturning
+		return rewritten{}, errReturning
 	}
 	body := c.query
 	if at >= 0 {
@@ -164,7 +164,11 @@ func (c *change) render(returning bool) (string, error) {
 		write += `, ` + c.alias + ` AS "__row"`
 		result = `SELECT ("__w"."__row").* FROM "__w"`
 	}
-	return `WITH ` + locked + `"__w" AS (` + write + "),\n" + trailStart + c.trail() + ")\n" + result + ` LIMIT ` + c.settled(last), nil
+	entries := c.trail()
+	return rewritten{
+		text:   `WITH ` + locked + `"__w" AS (` + write + "),\n" + trailStart + entries + ")\n" + result + ` LIMIT ` + c.settled(last),
+		hashes: strings.Contains(entries, c.key()),
+	}, nil
 }
 
 // returning returns the index of RETURNING, which comes last: a column of that
@@ -240,7 +244,7 @@ func (c *change) trail() string {
 	}
 	row := trail.Row{Table: c.table, Before: c.before, After: c.after}
 	if c.table.Hashes() {
-		row.Hash = trail.Hash{Inner: p(5) + "::bytea", Outer: p(6) + "::bytea", Tenant: tenant}
+		row.Hash = trail.Hash{Inner: c.key(), Outer: p(6) + "::bytea", Tenant: tenant}
 	}
 	action, changes, from, condition := c.entry(row)
 	values := []string{c.table.UUID, p(1) + "::text", action, trail.Literal(c.table.Name), c.table.ResourceID(c.identity, row.Hash), p(3) + "::text",
@@ -255,6 +259,9 @@ func (c *change) trail() string {
 	return `INSERT INTO ` + c.table.Trail + ` ("id", "actor_id", "action", "resource_type", "resource_id", "ip_address", "metadata", "tenant_id", "created_at")` +
 		"\n SELECT " + strings.Join(values, ", ") + ", " + tenant + ", clock_timestamp()" + from + " RETURNING 1"
 }
+
+// key is the parameter of the hash's key, which not every statement has a use for.
+func (c *change) key() string { return parameter(c.params+5) + "::bytea" }
 
 // byFunction reports whether the login may not write the entries itself, for they
 // are no tenant's.

@@ -23,6 +23,7 @@ import (
 	"context"
 	"errors"
 	"log"
+	"net/http"
 	"net/netip"
 	"testing"
 
@@ -40,6 +41,7 @@ import (
 var (
 	_ = errors.Is
 	_ = log.Fatal
+	_ http.Handler
 	_ netip.Addr
 	_ datatypes.JSON
 	_ = postgres.Open

@@ -4,7 +4,7 @@ WITH "__w" AS (DELETE FROM "notes" WHERE "id" = $1
  SELECT public."courtroll_uuidv7"(), $2::text, 'delete', 'notes', w."id"::text, $4::text, 
  ('{"changes":{' || concat_ws(',', '"id":{"old":' || w."id"::text || ',"new":null}',
   '"tenant_id":{"old":' || to_json(w."tenant_id")::text || ',"new":null}',
-  '"a\"b":{"old":' || CASE WHEN octet_length(w."a""b") > 16384 THEN to_json(left(w."a""b", 16384) || '... [cut: ' || octet_length(w."a""b") || ' bytes]')::text ELSE to_json(w."a""b")::text END || ',"new":null}',
+  '"a\"b":{"old":' || CASE WHEN octet_length(w."a""b") > 16384 THEN to_json(left(w."a""b", 16384) || '...[cut from ' || octet_length(w."a""b") || ' bytes]')::text ELSE to_json(w."a""b")::text END || ',"new":null}',
   '"pin":{"old":' || CASE WHEN w."pin" IS NOT NULL THEN '"[redacted]"' END || ',"new":null}',
   '"updated_at":{"old":' || CASE WHEN isfinite(w."updated_at") AND w."updated_at" >= '0001-01-02Z' THEN rtrim(to_json(w."updated_at" AT TIME ZONE 'UTC')::text, '"') || '+00:00"' ELSE to_json(w."updated_at")::text END || ',"new":null}',
   '"deleted_at":{"old":' || CASE WHEN isfinite(w."deleted_at") AND w."deleted_at" >= '0001-01-02Z' THEN rtrim(to_json(w."deleted_at" AT TIME ZONE 'UTC')::text, '"') || '+00:00"' ELSE to_json(w."deleted_at")::text END || ',"new":null}') || '},"transaction_id":"' || (SELECT pg_current_xact_id()::text) || '"' || $5::text)::jsonb, coalesce(w."tenant_id"::text, $3::text), clock_timestamp()

@@ -4,7 +4,7 @@ WITH "__w" AS (INSERT INTO "notes" ("id") VALUES ($1) ON CONFLICT DO NOTHING
  SELECT public."courtroll_uuidv7"(), $2::text, 'create', 'notes', w."id"::text, $4::text, 
  ('{"changes":{' || concat_ws(',', '"id":{"old":null,"new":' || w."id"::text || '}',
   '"tenant_id":{"old":null,"new":' || to_json(w."tenant_id")::text || '}',
-  '"a\"b":{"old":null,"new":' || CASE WHEN octet_length(w."a""b") > 16384 THEN to_json(left(w."a""b", 16384) || '... [cut: ' || octet_length(w."a""b") || ' bytes]')::text ELSE to_json(w."a""b")::text END || '}',
+  '"a\"b":{"old":null,"new":' || CASE WHEN octet_length(w."a""b") > 16384 THEN to_json(left(w."a""b", 16384) || '...[cut from ' || octet_length(w."a""b") || ' bytes]')::text ELSE to_json(w."a""b")::text END || '}',
   '"pin":{"old":null,"new":' || CASE WHEN w."pin" IS NOT NULL THEN '"[redacted]"' END || '}',
   '"updated_at":{"old":null,"new":' || CASE WHEN isfinite(w."updated_at") AND w."updated_at" >= '0001-01-02Z' THEN rtrim(to_json(w."updated_at" AT TIME ZONE 'UTC')::text, '"') || '+00:00"' ELSE to_json(w."updated_at")::text END || '}',
   '"deleted_at":{"old":null,"new":' || CASE WHEN isfinite(w."deleted_at") AND w."deleted_at" >= '0001-01-02Z' THEN rtrim(to_json(w."deleted_at" AT TIME ZONE 'UTC')::text, '"') || '+00:00"' ELSE to_json(w."deleted_at")::text END || '}') || '},"transaction_id":"' || (SELECT pg_current_xact_id()::text) || '"' || $5::text)::jsonb, coalesce(w."tenant_id"::text, $3::text), clock_timestamp()

@@ -14,7 +14,7 @@ type identity struct{ actor, request string }
 // With returns a context that carries the ids of an actor and of a request, as
 // PostgreSQL can hold them.
 func With(ctx context.Context, actor, request string) context.Context {
-	return context.WithValue(ctx, contextKey{}, identity{text(actor), text(request)})
+	return context.WithValue(ctx, contextKey{}, identity{Text(actor), Text(request)})
 }
 
 // From returns them, empty where there are none.
@@ -23,6 +23,8 @@ func From(ctx context.Context) (actor, request string) {
 	return i.actor, i.request
 }
 
-func text(s string) string {
-	return strings.ToValidUTF8(strings.ReplaceAll(s, "\x00", ""), "\uFFFD")
+// Text returns s as PostgreSQL can hold it. What it cannot is replaced, not left
+// out: an actor "ann\x00" must not become the actor "ann".
+func Text(s string) string {
+	return strings.ToValidUTF8(strings.ReplaceAll(s, "\x00", "\uFFFD"), "\uFFFD")
 }

@@ -79,7 +79,7 @@ func (c Column) cut(expr string) string {
 	case "text", "varchar":
 		start, length = "left("+expr+", %[1]d)", "octet_length("+expr+")"
 	}
-	return fmt.Sprintf(`CASE WHEN `+length+` > %[1]d THEN to_json(`+start+` || '... [cut: ' || `+length+` || ' bytes]')::text ELSE `+
+	return fmt.Sprintf(`CASE WHEN `+length+` > %[1]d THEN to_json(`+start+` || '...[cut from ' || `+length+` || ' bytes]')::text ELSE `+
 		strings.ReplaceAll(c.whole(expr), "%", "%%")+` END`, c.Limit)
 }
 
