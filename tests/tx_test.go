@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -115,9 +116,12 @@ func (b *bundle) settled(t *testing.T) {
 func (b *bundle) unchanged(t *testing.T, name string, do func() error) {
 	t.Helper()
 	rows, entries := b.items(t), b.entries(t)
-	err := do()
+	err := caught(do)
 	if err == nil {
 		t.Errorf("%s: no error", name)
+	}
+	if fault := runtime.Error(nil); errors.As(err, &fault) {
+		t.Errorf("%s: %v", name, err)
 	}
 	b.settled(t)
 	if got := b.items(t); got != rows {
