@@ -74,13 +74,13 @@ func TestTx_DeferredConstraint(t *testing.T) {
 }
 
 // setupProxied is setupItems with the app's connections through a proxy.
-func setupProxied(t *testing.T, w walls) (*bundle, *proxying.Proxy) {
+func setupProxied(t *testing.T, w walls, noAudit bool) (*bundle, *proxying.Proxy) {
 	t.Helper()
 	db, r := w.database(t, []any{&TItem{}}, nil, itemTable)
 	proxy := proxying.Listen(t, db.AppDSN)
 	db.AppDSN = proxy.DSN()
 	db.App = db.OpenApp(nil)
-	b := w.open(t, db, r, false)
+	b := w.open(t, db, r, noAudit)
 	b.seedItems(t)
 	must(t, b.as(b.hal).Find(&[]TItem{}).Error)
 	return b, proxy
@@ -125,7 +125,7 @@ func (b *bundle) cut(proxy *proxying.Proxy, delay time.Duration, run func(*gorm.
 func TestTx_CommitNeverArrives(t *testing.T) {
 	t.Parallel()
 	eachWall(t, func(t *testing.T, w walls) {
-		b, proxy := setupProxied(t, w)
+		b, proxy := setupProxied(t, w, false)
 		for how, commit := range committers {
 			for _, write := range itemWrites {
 				b.unchanged(t, how+", "+write.name, func() error {
@@ -143,7 +143,7 @@ func TestTx_CommitNeverArrives(t *testing.T) {
 func TestTx_CommitAnswerLost(t *testing.T) {
 	t.Parallel()
 	eachWall(t, func(t *testing.T, w walls) {
-		b, proxy := setupProxied(t, w)
+		b, proxy := setupProxied(t, w, false)
 		for how, commit := range committers {
 			for _, write := range itemWrites {
 				must(t, b.super.Exec("TRUNCATE t_items").Error)
@@ -169,7 +169,7 @@ func TestTx_CommitAnswerLost(t *testing.T) {
 func TestTx_CutAnywhere(t *testing.T) {
 	t.Parallel()
 	eachWall(t, func(t *testing.T, w walls) {
-		b, proxy := setupProxied(t, w)
+		b, proxy := setupProxied(t, w, false)
 		write := func(name string, n int) error {
 			return b.as(b.hal).Transaction(func(tx *gorm.DB) error {
 				return errors.Join(tx.Model(&TItem{}).Where("1 = 1").Update("name", name).Error,
