@@ -46,9 +46,10 @@ demo: ## Replay real edits with the trail that they leave, and put up the walls 
 	$(GO) run ./examples/quickstart
 	$(GO) run ./examples/walls
 
-soak: ## Run PROGRAMS generated programs behind each form of walls, and two tenants at once for SOAKTIME
+soak: ## Run PROGRAMS generated programs behind each form of walls, two tenants at once for SOAKTIME, and crashes for SOAKTIME
 	$(GO) test -count=1 -timeout 2h -run TestNonInterference -v ./tests/noninterference -programs $(PROGRAMS)
 	$(GO) test -count=1 -timeout 12h -run 'Stress$$' -v ./tests/walls -stress $(SOAKTIME)
+	$(GO) test -count=1 -timeout 12h -v ./tests/durability -crash $(SOAKTIME)
 
 cover: ## Write the tests' coverage of the packages to cover.out and print it
 	$(GO) test -coverpkg=$(SHIPPED) -coverprofile=cover.out ./...

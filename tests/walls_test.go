@@ -47,6 +47,13 @@ func rulesWith(models, shared []any) tenancy.Rules {
 // made. noAudit leaves the audit plugin out.
 func (w walls) with(t *testing.T, noAudit bool, models, shared []any, ddl ...string) *bundle {
 	t.Helper()
+	db, r := w.database(t, models, shared, ddl...)
+	return w.open(t, db, r, noAudit)
+}
+
+// database makes what with opens.
+func (w walls) database(t *testing.T, models, shared []any, ddl ...string) (*pgtest.DB, tenancy.Rules) {
+	t.Helper()
 	r := rulesWith(models, shared)
 	made := pgtest.Template{Name: fmt.Sprintf("%v %s %s %q", w.all, typesOf(models), typesOf(shared), ddl), BuildFor: func(owner *gorm.DB, roles pgtest.Roles) error {
 		if err := errors.Join(schema.Build(owner), makeTables(owner, roles, slices.Clone(ddl))); err != nil || !w.all {
@@ -54,7 +61,7 @@ func (w walls) with(t *testing.T, noAudit bool, models, shared []any, ddl ...str
 		}
 		return protect(owner, roles, r)
 	}}
-	return w.open(t, pgtest.New(t, made), r, noAudit)
+	return pgtest.New(t, made), r
 }
 
 func typesOf(models []any) (types []string) {

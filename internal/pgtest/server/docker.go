@@ -71,7 +71,7 @@ func connectEngine(ctx context.Context, endpoint string) (*dockertest.Pool, erro
 }
 
 func (c *container) start(ctx context.Context, cfg Config) (dsn, version string, err error) {
-	if err := c.run(cfg.Image); err != nil {
+	if err := c.run(cfg); err != nil {
 		return "", "", fmt.Errorf("running a container of %s: %w", cfg.Image, err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, cfg.StartTimeout)
@@ -85,13 +85,13 @@ func (c *container) start(ctx context.Context, cfg Config) (dsn, version string,
 
 // run is only called when the image is there: RunWithOptions would pull a
 // missing one, and wait for as long as that takes.
-func (c *container) run(image string) error {
-	repository, tag := docker.ParseRepositoryTag(image)
+func (c *container) run(cfg Config) error {
+	repository, tag := docker.ParseRepositoryTag(cfg.Image)
 	resource, err := c.pool.RunWithOptions(&dockertest.RunOptions{
 		Name:       c.dir.name(),
 		Repository: repository,
 		Tag:        tag,
-		Cmd:        append([]string{"postgres"}, settingArgs()...),
+		Cmd:        append([]string{"postgres"}, settingArgs(cfg.Settings...)...),
 		Env: []string{
 			"POSTGRES_USER=" + superuser,
 			"POSTGRES_PASSWORD=" + c.password,

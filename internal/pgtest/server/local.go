@@ -22,6 +22,7 @@ type cluster struct {
 	*Daemon
 	bin      binaries
 	password string
+	settings []string // besides those of this package
 }
 
 func startLocal(ctx context.Context, cfg Config) (*Server, error) {
@@ -33,7 +34,7 @@ func startLocal(ctx context.Context, cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &cluster{Daemon: d, bin: bin, password: newPassword()}
+	c := &cluster{Daemon: d, bin: bin, password: newPassword(), settings: cfg.Settings}
 	dsn, err := c.start(ctx, cfg.StartTimeout)
 	if err != nil {
 		return nil, errors.Join(err, c.dir.remove())
@@ -85,7 +86,8 @@ func (c *cluster) launch(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("looking for a free port: %w", err)
 	}
-	settings := settingArgs(fmt.Sprintf("port=%d", port), "listen_addresses="+loopback, "unix_socket_directories=")
+	own := []string{fmt.Sprintf("port=%d", port), "listen_addresses=" + loopback, "unix_socket_directories="}
+	settings := settingArgs(append(own, c.settings...)...)
 	if err := c.spawn(c.bin.postgres(), append([]string{"-D", c.Path(dataName)}, settings...)...); err != nil {
 		return "", err
 	}

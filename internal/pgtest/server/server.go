@@ -3,7 +3,8 @@
 // started privately.
 //
 // A server that this package started belongs to the process that started it
-// and is thrown away by [Server.Stop]: it runs without fsync and keeps nothing.
+// and is thrown away by [Server.Stop]: it runs without fsync, unless Config.Settings
+// say otherwise, and keeps nothing.
 // What a killed process leaves behind, server, directory or container, is
 // removed by the next [Start]; servers of living processes are left alone.
 // Package testing is not imported, so programs may use it too.
@@ -79,6 +80,11 @@ type Config struct {
 
 	// StartTimeout bounds the wait for a started server to answer. Default: 60 s.
 	StartTimeout time.Duration
+
+	// Settings are the server's own, as name=value, and win over those of this
+	// package, which make it fast and not safe. Those of the DSN backend stay as
+	// they are.
+	Settings []string
 
 	// LogFunc hears what Start tries and why it moves on. May be nil.
 	LogFunc func(format string, args ...any)
