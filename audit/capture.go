@@ -129,8 +129,8 @@ func (c *capture) isTrailTrigger(where string) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second) // the catalogue is no tenant's
 	defer cancel()
 	var found bool
-	err := c.plugin.handle.ConnPool.QueryRowContext(ctx, `SELECT EXISTS (SELECT FROM pg_trigger t JOIN pg_proc f ON f.oid = t.tgfoid
-		WHERE t.tgrelid = to_regclass($1) AND f.proname = $2)`, models.AuditLogsTable, plan.Unqualified(name)).Scan(&found)
+	err := stmtpool.ScanRow(ctx, c.plugin.handle.ConnPool, &found, `SELECT EXISTS (SELECT FROM pg_trigger t JOIN pg_proc f ON f.oid = t.tgfoid
+		WHERE t.tgrelid = to_regclass($1) AND f.proname = $2)`, models.AuditLogsTable, plan.Unqualified(name))
 	return err == nil && found
 }
 

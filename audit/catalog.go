@@ -8,6 +8,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/courtroll/courtroll/internal/sqllex"
+	"github.com/courtroll/courtroll/internal/stmtpool"
 	"github.com/courtroll/courtroll/internal/trail"
 )
 
@@ -84,7 +85,7 @@ func (p *Plugin) compile(ctx context.Context, conn gorm.ConnPool, t target) (*co
 		return c, nil
 	}
 	var catalogue sql.NullString
-	if err := conn.QueryRowContext(nobody{ctx}, trail.CatalogSQL, t.name).Scan(&catalogue); err != nil {
+	if err := stmtpool.ScanRow(nobody{ctx}, conn, &catalogue, trail.CatalogSQL, t.name); err != nil {
 		return nil, err
 	}
 	table, err := trail.Compile(t.plan(), catalogue.String, p.config.MaxValueBytes)

@@ -24,7 +24,7 @@ var (
 // the table write the trail. It is asked each time: they may be gone.
 func (p *Plugin) leaveToTrigger(ctx context.Context, pool *stmtpool.Pool, ref sqllex.Ref, outlives bool) error {
 	var captured bool
-	if err := pool.ConnPool.QueryRowContext(nobody{ctx}, capturedSQL, quoted(ref)).Scan(&captured); err != nil {
+	if err := stmtpool.ScanRow(nobody{ctx}, pool.ConnPool, &captured, capturedSQL, quoted(ref)); err != nil {
 		return err
 	}
 	if !captured {

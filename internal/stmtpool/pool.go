@@ -5,6 +5,7 @@
 package stmtpool
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"database/sql/driver"
@@ -144,14 +145,38 @@ func (p *Pool) ExecContext(ctx context.Context, query string, args ...any) (sql.
 		result, err := p.ConnPool.ExecContext(ctx, query, args...)
 		return result, p.failed(err)
 	}
-	var affected int64
-	p.stuck = true
-	row := p.ConnPool.QueryRowContext(ctx, query, args...)
-	p.stuck = false
-	if err := row.Scan(&affected); err != nil {
+	affected, err := p.count(ctx, query, args)
+	if err != nil {
 		return nil, p.failed(err)
 	}
 	return driver.RowsAffected(affected), nil
+}
+
+// count returns what a rewritten statement counted.
+func (p *Pool) count(ctx context.Context, query string, args []any) (affected int64, err error) {
+	p.stuck = true
+	rows, err := p.ConnPool.QueryContext(ctx, query, args...)
+	p.stuck = false
+	return affected, scanFirst(rows, err, &affected)
+}
+
+// ScanRow reads the one value of the one row that a query returns; without a row
+// it leaves it alone. Of a pool's QueryRowContext a row may come whose Scan panics:
+// from GORM's prepared statements, where the preparing failed.
+func ScanRow(ctx context.Context, conn gorm.ConnPool, value any, query string, args ...any) error {
+	rows, err := conn.QueryContext(ctx, query, args...)
+	return scanFirst(rows, err, value)
+}
+
+func scanFirst(rows *sql.Rows, err error, value any) error {
+	if err != nil {
+		return err
+	}
+	defer rows.Close() // after the one below: no effect
+	if rows.Next() {
+		err = rows.Scan(value)
+	}
+	return cmp.Or(err, rows.Err(), rows.Close())
 }
 
 // QueryContext implements [gorm.ConnPool].
