@@ -129,6 +129,13 @@ var upserts = map[string]drawer{
 	"Upsert where": upserter("code: n, big WHERE things.n < excluded.n", clause.OnConflict{Columns: byCode, DoUpdates: clause.AssignmentColumns([]string{"n", "big"}),
 		Where: clause.Where{Exprs: []clause.Expression{gorm.Expr("things.n < excluded.n")}}}),
 	"Upsert restores": upserter("code: deleted_at = NULL", clause.OnConflict{Columns: byCode, DoUpdates: clause.Assignments(map[string]any{"deleted_at": nil})}),
+	"Upsert traps": func(t *rapid.T) op {
+		all := rapid.SliceOfN(rapid.Custom(drawTrap), 1, 3).Draw(t, "traps")
+		return simple(fmt.Sprintf("OnConflict{UpdateAll}.Create(&%d traps)", len(all)), func(db *gorm.DB) error {
+			rows := append([]Trap{}, all...)
+			return db.Clauses(clause.OnConflict{UpdateAll: true}).Create(&rows).Error
+		})
+	},
 	"Upsert composite": func(t *rapid.T) op {
 		all := rapid.SliceOfN(rapid.Custom(drawSlot), 1, 4).Draw(t, "slots")
 		return simple(fmt.Sprintf("OnConflict{UpdateAll}.Create(&%d slots)", len(all)), func(db *gorm.DB) error {

@@ -63,6 +63,10 @@ var deleters = map[string]drawer{
 			return db.Select(clause.Associations).Delete(&Owner{ID: id}).Error
 		})
 	},
+	"Delete traps": func(t *rapid.T) op {
+		w := rapid.IntRange(0, 3).Draw(t, "w")
+		return simple(fmt.Sprintf("Where(w = %d).Delete(&Trap{})", w), func(db *gorm.DB) error { return db.Where("w = ?", w).Delete(&Trap{}).Error })
+	},
 	"Delete tickets": func(t *rapid.T) op {
 		allow := rapid.Bool().Draw(t, "AllowGlobalUpdate")
 		return simple(fmt.Sprintf("AllowGlobalUpdate=%t Delete(&Ticket{})", allow), func(db *gorm.DB) error {

@@ -23,7 +23,7 @@ type form struct {
 
 var (
 	alone = form{name: "audit", share: 1}
-	both  = form{name: "both", walls: true, share: 3}
+	both  = form{name: "both", walls: true, share: 2}
 	forms = []form{alone, both}
 )
 

@@ -28,6 +28,7 @@ type Thing struct {
 	Big      *int64
 	Blob     []byte
 	At       *time.Time
+	Until    *string    `gorm:"type:timestamptz"` // which may be infinite, as no time.Time is
 	Wall     *time.Time `gorm:"type:timestamp"`
 	Day      *datatypes.Date
 	Span     *string `gorm:"type:interval"`
@@ -101,6 +102,23 @@ type Ticket struct {
 	Password string `gorm:"not null"`
 }
 
+// Trap has columns whose names a statement about the trail might want for itself,
+// or that have to be quoted.
+type Trap struct {
+	ID       int64  `gorm:"primaryKey;autoIncrement:false"`
+	TenantID string `gorm:"not null"`
+	W        int    `gorm:"column:w"`
+	K        int    `gorm:"column:k"`
+	Old      *int   `gorm:"column:old"`
+	New      *int   `gorm:"column:new"`
+	Auto     bool   `gorm:"column:auto"`
+	Changes  string `gorm:"column:changes"`
+	Order    string `gorm:"column:order"`
+	Mixed    string `gorm:"column:MixedCase"`
+	Quoted   string `gorm:"column:a \"b\""`
+	Foreign  string `gorm:"column:été"`
+}
+
 // table is what the test itself knows of a table, apart from the plugin.
 type table struct {
 	name      string
@@ -116,6 +134,7 @@ var tables = []table{ // children first
 	{name: "labels", keys: []string{"id"}},
 	{name: "slots", keys: []string{"room", "number"}},
 	{name: "owners", keys: []string{"id"}, auto: []string{"updated_at", "modified_ms"}},
+	{name: "traps", keys: []string{"id"}},
 	{name: "tickets", keys: []string{"id"}, redacted: []string{"password"}},
 	{name: "things", keys: []string{"id"}, omitted: []string{"note"}, redacted: []string{"phone", "api_token"},
 		auto: []string{"updated_at"}, deletedAt: "deleted_at"},

@@ -57,7 +57,7 @@ func evenly(t *rapid.T, n int) int {
 	return drawn % n
 }
 
-func drawID(t *rapid.T) int64 { return rapid.Int64Range(1, 7).Draw(t, "id") }
+func drawID(t *rapid.T) int64 { return rapid.Int64Range(1, 9).Draw(t, "id") }
 
 // drawN draws a number that now and then a CHECK refuses.
 func drawN(t *rapid.T) int {
@@ -65,7 +65,7 @@ func drawN(t *rapid.T) int {
 }
 
 func drawCode(t *rapid.T) string {
-	return pick(t, "code", []string{"a", "b", "c", "d", "e", "f", "g", "h"})
+	return pick(t, "code", []string{"a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k"})
 }
 
 func drawRoom(t *rapid.T) string { return pick(t, "room", rooms) }
@@ -86,6 +86,15 @@ func drawSlot(t *rapid.T) Slot {
 
 func drawLabel(t *rapid.T) Label {
 	return Label{ID: drawID(t), TenantID: tenant, Word: pick(t, "word", texts)}
+}
+
+func drawTrap(t *rapid.T) Trap {
+	m := Trap{ID: rapid.Int64Range(1, 4).Draw(t, "id"), TenantID: tenant, W: rapid.IntRange(0, 3).Draw(t, "w"), Auto: rapid.Bool().Draw(t, "auto")}
+	m.K, m.Order, m.Mixed, m.Quoted, m.Foreign = m.W, pick(t, "order", texts), pick(t, "mixed", texts), pick(t, "quoted", texts), pick(t, "foreign", texts)
+	if m.Auto {
+		m.New, m.Changes = ptr(m.W), m.Order
+	}
+	return m
 }
 
 // condition is a WHERE on things, of none, one or many rows.

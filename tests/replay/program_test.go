@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -22,7 +23,8 @@ type step struct {
 
 // modes are the sessions and contexts of steps.
 var modes = []string{
-	"", "", "", "", "", "", "", "skip", "skip", "skip", "prepared", "prepared", "skip prepared", "skip prepared", "cancelled", "cancelled soon",
+	"", "", "", "", "", "", "", "", "", "", "skip", "skip", "skip", "skip", "skip",
+	"prepared", "prepared", "prepared", "skip prepared", "skip prepared", "skip prepared", "cancelled", "cancelled soon", "cancelled soon",
 }
 
 // GoString is how rapid shows a step.
@@ -34,11 +36,26 @@ type program struct {
 	steps      []step
 }
 
-const workers = 3
+const workers = 4
 
+// drawProgram draws a program of a few steps.
 func drawProgram(t *rapid.T) program {
-	p := program{concurrent: rapid.IntRange(0, 2).Draw(t, "concurrent") == 0}
-	p.steps = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) step {
+	p := program{concurrent: rapid.IntRange(0, 4).Draw(t, "concurrent") == 0}
+	p.steps = drawSteps(t)
+	return p
+}
+
+// drawTogether draws many steps to be made at once, which get in each other's way.
+func drawTogether(t *rapid.T) program {
+	p := program{concurrent: true}
+	for range 6 {
+		p.steps = append(p.steps, drawSteps(t)...)
+	}
+	return p
+}
+
+func drawSteps(t *rapid.T) []step {
+	drawStep := rapid.Custom(func(t *rapid.T) step {
 		s := step{rapid.IntRange(0, workers-1).Draw(t, "worker"), pick(t, "mode", modes), op{}}
 		if rapid.IntRange(0, 4).Draw(t, "in a transaction") == 0 {
 			s.op = drawTransaction(t, 0)
@@ -46,8 +63,9 @@ func drawProgram(t *rapid.T) program {
 			s.op = drawPlain(t)
 		}
 		return s
-	}), 1, 14).Draw(t, "steps")
-	return p
+	})
+	// Twice, for rapid likes short lists.
+	return append(rapid.SliceOfN(drawStep, 1, 14).Draw(t, "steps"), rapid.SliceOfN(drawStep, 0, 14).Draw(t, "more")...)
 }
 
 func TestReplay(t *testing.T) {
@@ -55,18 +73,28 @@ func TestReplay(t *testing.T) {
 	_ = flag.Set("rapid.nofailfile", "true")
 	for _, f := range forms { // one at a time, for rapid's flag is for all
 		t.Run(f.name, func(t *testing.T) {
-			checks := max(1, *programs/f.share)
-			_ = flag.Set("rapid.checks", fmt.Sprint(checks))
 			l := f.open(t)
-			seen := &coverage{kinds: map[string]*tally{}, actions: map[string]int{}, errors: map[string]int{}}
-			rapid.Check(t, func(rt *rapid.T) {
-				if fault := l.try(drawProgram(rt), seen); fault != "" {
-					rt.Fatal(fault)
-				}
-			})
-			seen.report(t, checks)
+			seen := l.tryAll(t, max(1, *programs/f.share), drawProgram)
+			seen.report(t, max(1, *programs/f.share))
+			seen = l.tryAll(t, max(1, *programs/f.share/20), drawTogether)
+			t.Logf("together: %d operations, %d entries, errors: %v", seen.operations, seen.entries, seen.errors)
+			if *programs >= 100 && seen.errors["made again"] == 0 {
+				t.Error("nobody got in the way of another")
+			}
 		})
 	}
+}
+
+func (l *lab) tryAll(t *testing.T, checks int, draw func(*rapid.T) program) *coverage {
+	t.Helper()
+	_ = flag.Set("rapid.checks", fmt.Sprint(checks))
+	seen := &coverage{kinds: map[string]*tally{}, actions: map[string]int{}, errors: map[string]int{}}
+	rapid.Check(t, func(rt *rapid.T) {
+		if fault := l.try(draw(rt), seen); fault != "" {
+			rt.Fatal(fault)
+		}
+	})
+	return seen
 }
 
 // try runs a program and returns what is wrong with its trail.
@@ -75,10 +103,26 @@ func (l *lab) try(p program, seen *coverage) string {
 		return err.Error()
 	}
 	l.wire.take()
-	if fault := l.run(p, seen); fault != "" {
-		return fault
+	fault := l.run(p, seen)
+	return cmp.Or(l.settle(), fault, l.check(seen))
+}
+
+// settle waits for statements whose contexts were cancelled: the server may be at
+// work on them though their connections are closed. It finds transactions that were
+// left open.
+func (l *lab) settle() string {
+	var busy string
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		err := l.super.Raw(`SELECT coalesce(string_agg(state || ': ' || query, '; '), '') FROM pg_stat_activity WHERE datname = current_database()
+			AND pid <> pg_backend_pid() AND backend_type = 'client backend' AND state <> 'idle'`).Scan(&busy).Error
+		if err != nil {
+			return err.Error()
+		}
+		if busy == "" {
+			return ""
+		}
 	}
-	return l.check(seen)
+	return "left at work: " + busy
 }
 
 // check reads what happened and holds the trail against it.
@@ -124,7 +168,7 @@ func (l *lab) run(p program, seen *coverage) string {
 		wg.Go(func() { act(worker) })
 	}
 	wg.Wait()
-	return faults[0] + faults[1] + faults[2]
+	return cmp.Or(faults...)
 }
 
 // attempts is how often a step is made that another one got in the way of.
@@ -145,7 +189,8 @@ func (l *lab) step(i int, s step, concurrent bool, seen *coverage) string {
 		seen.count(s.op, kind)
 		return ""
 	}
-	return "" // the others had the better luck
+	seen.count(s.op, "given up")
+	return ""
 }
 
 // errPanic is a panic that a step was meant to have.

@@ -16,7 +16,7 @@ import (
 // tenant is whose all rows are. That tenants are kept apart is tested elsewhere.
 const tenant = "acme"
 
-var rules = tenancy.Rules{Models: []any{&Thing{}, &Owner{}, &Slot{}, &Label{}, &OwnerLabel{}, &Ticket{}}}
+var rules = tenancy.Rules{Models: []any{&Thing{}, &Owner{}, &Slot{}, &Label{}, &OwnerLabel{}, &Ticket{}, &Trap{}}}
 
 // plain and protected are the databases of the two forms.
 var (
@@ -91,6 +91,7 @@ func resetText() string {
 		"slots (room, number, tenant_id, owner_id, text) VALUES ('a', 1, 'acme', 1, 'x'), ('a', 2, 'acme', 1, NULL), ('[\"c\"]', 1, 'acme', NULL, '')",
 		"labels (id, tenant_id, word) VALUES (1, 'acme', 'a'), (2, 'acme', 'b')",
 		"owner_labels (owner_id, label_id, tenant_id) VALUES (1, 1, 'acme'), (2, 1, 'acme')",
+		"traps (id, tenant_id, w, k, old) VALUES (1, 'acme', 1, 1, 1), (2, 'acme', 2, 2, NULL)",
 		"tickets (id, tenant_id, title, password) VALUES ('00000000-0000-4000-8000-000000000001', 'acme', 'a', 's')",
 	} {
 		text += "INSERT INTO " + row + "; "

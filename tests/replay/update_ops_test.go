@@ -13,9 +13,9 @@ import (
 func expressions() []change {
 	all := []change{}
 	for _, c := range [][2]string{
-		{"n", "n + 1"}, {"n", "n * 2 - id"}, {"at", "'infinity'"}, {"at", "'-infinity'"}, {"at", "at + interval '1 hour'"}, {"wall", "'infinity'"},
+		{"n", "n + 1"}, {"n", "n * 2 - id"}, {"until", "'infinity'"}, {"until", "'-infinity'"}, {"until", "at"}, {"at", "at + interval '1 hour'"},
 		{"words", "'{a,NULL}'"}, {"words", "words || 'x'::text"}, {"words", "'{{a},{b}}'"}, {"numbers", "'[0:1]={1,2}'"}, {"numbers", "array_append(numbers, NULL)"},
-		{"amount", "amount * 10"}, {"amount", "'Infinity'"}, {"ratio", "ratio + 0.1"}, {"day", "'infinity'"}, {"day", "day + 1"},
+		{"amount", "amount * 10"}, {"amount", "'Infinity'"}, {"ratio", "ratio + 0.1"}, {"day", "day + 1"},
 		{"doc", "jsonb_build_object('n', n)"}, {"span", "span * 2"}, {"blob", "decode('00ff', 'hex')"}, {"status", "DEFAULT"}, {"text", "text || code"},
 		{"at", "now()"}, {"api_token", "md5(code)"}, {"phone", "code"},
 	} {
@@ -119,6 +119,18 @@ var updates = map[string]drawer{
 		from, to := drawRoom(t), drawRoom(t)
 		return simple(fmt.Sprintf("Where(room=%s).Update(room, %s)", from, to), func(db *gorm.DB) error {
 			return db.Model(&Slot{}).Where("room = ?", from).Update("room", to).Error
+		})
+	},
+	"Update traps": func(t *rapid.T) op {
+		m := drawTrap(t)
+		returning := rapid.Bool().Draw(t, "returning")
+		return simple(fmt.Sprintf("returning=%t Where(w < %d).Updates(%s)", returning, m.W+2, show(m)), func(db *gorm.DB) error {
+			if returning {
+				db = db.Clauses(clause.Returning{Columns: columns("k", "old", "a \"b\"")})
+			}
+			return db.Model(&[]Trap{}).Where("w < ?", m.W+2).Updates(map[string]any{
+				"k": gorm.Expr("w"), "old": gorm.Expr(`"new"`), "new": m.New, "auto": m.Auto, "order": m.Order, "MixedCase": m.Mixed, `a "b"`: m.Quoted, "été": m.Foreign,
+			}).Error
 		})
 	},
 	"Update ticket": func(t *rapid.T) op {

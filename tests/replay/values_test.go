@@ -53,16 +53,14 @@ func (a Texts) Value() (driver.Value, error) {
 	return "{" + strings.Join(parts, ",") + "}", nil
 }
 
-// Scan implements [database/sql.Scanner]. An element that is NULL reads as an empty text.
+// Scan implements [database/sql.Scanner]. It reads an array of more dimensions as
+// one of one, and an element that is NULL as an empty text.
 func (a *Texts) Scan(v any) error {
-	var elements []*string
+	var elements pgtype.FlatArray[pgtype.Text]
 	err := pgtype.NewMap().SQLScanner(&elements).Scan(v)
 	*a = nil
 	for _, e := range elements {
-		if e == nil {
-			e = new(string)
-		}
-		*a = append(*a, *e)
+		*a = append(*a, e.String)
 	}
 	return err
 }
@@ -82,8 +80,16 @@ func (a Ints) Value() (driver.Value, error) {
 	return "{" + strings.Join(parts, ",") + "}", nil
 }
 
-// Scan implements [database/sql.Scanner].
-func (a *Ints) Scan(v any) error { return pgtype.NewMap().SQLScanner((*[]int64)(a)).Scan(v) }
+// Scan implements [database/sql.Scanner]. An element that is NULL reads as 0.
+func (a *Ints) Scan(v any) error {
+	var elements pgtype.FlatArray[pgtype.Int8]
+	err := pgtype.NewMap().SQLScanner(&elements).Scan(v)
+	*a = nil
+	for _, e := range elements {
+		*a = append(*a, e.Int64)
+	}
+	return err
+}
 
 func ptr[T any](v T) *T { return &v }
 
@@ -106,11 +112,12 @@ var (
 	noon    = time.Date(2026, 7, 1, 12, 0, 0, 123_456_000, time.UTC)
 	times   = []*time.Time{nil, {}, &noon, ptr(noon.In(time.FixedZone("", 5*3600+1800))), ptr(noon.Add(time.Microsecond)),
 		ptr(time.Date(2026, 11, 1, 5, 30, 0, 0, time.UTC)), ptr(time.Date(2026, 11, 1, 6, 30, 0, 0, time.UTC)), ptr(time.Date(9999, 12, 31, 23, 0, 0, 0, time.UTC))}
-	days  = []*datatypes.Date{nil, ptr(datatypes.Date(noon)), ptr(datatypes.Date(noon.AddDate(0, 0, 1)))}
-	spans = []*string{nil, ptr("1 day"), ptr("24:00:00"), ptr("1 mon -3 days 04:05:06.789"), ptr("0")}
-	flags = []*bool{nil, ptr(false), ptr(true)}
-	refs  = []*string{nil, ptr(""), ptr("a"), ptr("NULL")}
-	rooms = []string{"a", `"b"`, `["c"]`, "é, d", `\`}
+	untils = []*string{nil, ptr("infinity"), ptr("2026-07-01T12:00:00+02:00"), ptr("2026-07-01T10:00:00Z")}
+	days   = []*datatypes.Date{nil, ptr(datatypes.Date(noon)), ptr(datatypes.Date(noon.AddDate(0, 0, 1)))}
+	spans  = []*string{nil, ptr("1 day"), ptr("24:00:00"), ptr("1 mon -3 days 04:05:06.789"), ptr("0")}
+	flags  = []*bool{nil, ptr(false), ptr(true)}
+	refs   = []*string{nil, ptr(""), ptr("a"), ptr("NULL")}
+	rooms  = []string{"a", `"b"`, `["c"]`, "é, d", `\`}
 )
 
 func jsonOf(text string) datatypes.JSON { return datatypes.JSON(text) }
@@ -130,6 +137,7 @@ func drawThing(t *rapid.T) Thing {
 	m.Doc, m.Old = pick(t, "doc", docs), pick(t, "old", olds)
 	m.Amount, m.Ratio, m.Big, m.Blob = pick(t, "amount", amounts), pick(t, "ratio", ratios), pick(t, "big", bigs), pick(t, "blob", blobs)
 	m.At, m.Wall, m.Day, m.Span = pick(t, "at", times), pick(t, "wall", times), pick(t, "day", days), pick(t, "span", spans)
+	m.Until = pick(t, "until", untils)
 	m.Flag, m.Text, m.APIToken = pick(t, "flag", flags), pick(t, "text", refs), pick(t, "token", refs)
 	m.Note, m.Phone, m.Status = pick(t, "note", texts), pick(t, "phone", texts), pick(t, "status", texts)
 	if rapid.IntRange(0, 3).Draw(t, "child") == 0 {
@@ -159,7 +167,7 @@ func drawValue(t *rapid.T) change {
 		{"n", drawN(t)}, {"code", drawCode(t)}, {"size_width", drawN(t)}, {"price", pick(t, "price", prices)}, {"words", pick(t, "words", words)},
 		{"numbers", pick(t, "ints", ints)}, {"doc", pick(t, "doc", docs)}, {"old", pick(t, "old", olds)}, {"amount", pick(t, "amount", amounts)},
 		{"ratio", pick(t, "ratio", ratios)}, {"big", pick(t, "big", bigs)}, {"blob", pick(t, "blob", blobs)}, {"at", pick(t, "at", times)},
-		{"wall", pick(t, "wall", times)}, {"day", pick(t, "day", days)}, {"span", pick(t, "span", spans)}, {"flag", pick(t, "flag", flags)},
+		{"until", pick(t, "until", untils)}, {"wall", pick(t, "wall", times)}, {"day", pick(t, "day", days)}, {"span", pick(t, "span", spans)}, {"flag", pick(t, "flag", flags)},
 		{"text", pick(t, "text", refs)}, {"api_token", pick(t, "token", refs)}, {"note", pick(t, "note", texts)}, {"phone", pick(t, "phone", texts)},
 		{"status", pick(t, "status", texts)}, {"parent_id", drawID(t)},
 	})
