@@ -198,7 +198,12 @@ func compare(versions []version, entries []entry) string {
 			want[e.Table+" "+e.Key] = append(want[e.Table+" "+e.Key], e.String())
 		}
 	}
+	whose := map[string]string{}
 	for _, e := range entries {
+		if other, ok := whose[e.Xid]; ok && other != e.Actor {
+			return fmt.Sprintf("entries of %s and of %s have the transaction %s", other, e.Actor, e.Xid)
+		}
+		whose[e.Xid] = e.Actor
 		got[e.Table+" "+e.Key] = append(got[e.Table+" "+e.Key], e.String())
 	}
 	for _, of := range slices.Sorted(maps.Keys(want)) {

@@ -21,6 +21,9 @@ func expressions() []change {
 	} {
 		all = append(all, change{c[0], gorm.Expr(c[1])})
 	}
+	if mendedBC {
+		all = append(all, change{"until", gorm.Expr("'0044-03-15 12:00Z BC'")})
+	}
 	return all
 }
 
