@@ -41,6 +41,25 @@ var faults = []fault{
 	{"an upsert that leaves a column of its conflict to the default", mendedDefaultKey, func(t *testing.T, l *lab, db *gorm.DB) error {
 		return errors.Join(byDefault(db, 7), l.wantNew(t, "n", "7"))
 	}},
+	{"an upsert onto a NULL that is not distinct", false, func(t *testing.T, l *lab, db *gorm.DB) error {
+		must(t, l.Owner.Exec("CREATE UNIQUE INDEX ON slots (tenant_id, text) NULLS NOT DISTINCT").Error)
+		err := db.Clauses(clause.OnConflict{Columns: columns("tenant_id", "text"), DoUpdates: clause.AssignmentColumns([]string{"seats"})}).
+			Create(&Slot{Room: "new", Number: 1, TenantID: tenant, Seats: 9}).Error
+		return errors.Join(err, l.wantNew(t, "seats", "9"))
+	}},
+	{"an upsert whose conflict is on a generated column", false, func(t *testing.T, l *lab, db *gorm.DB) error {
+		must(t, l.Owner.Exec("CREATE UNIQUE INDEX ON things (tenant_id, shade)").Error)
+		err := db.Clauses(clause.OnConflict{Columns: columns("tenant_id", "shade"), DoUpdates: clause.AssignmentColumns([]string{"n"})}).
+			Create(&Thing{ID: 9, TenantID: tenant, Code: "a", N: 7}).Error
+		return errors.Join(err, l.wantNew(t, "n", "7"))
+	}},
+	{"an upsert whose key a trigger brings into form", false, func(t *testing.T, l *lab, db *gorm.DB) error {
+		must(t, l.Owner.Exec(`CREATE FUNCTION lower_code() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.code := lower(NEW.code); RETURN NEW; END $$;
+			CREATE TRIGGER lower_code BEFORE INSERT ON things FOR EACH ROW EXECUTE FUNCTION lower_code()`).Error)
+		err := db.Clauses(clause.OnConflict{Columns: byCode, DoUpdates: clause.AssignmentColumns([]string{"n"})}).
+			Create(&Thing{ID: 9, TenantID: tenant, Code: "A", N: 7}).Error
+		return errors.Join(err, l.wantNew(t, "n", "7"))
+	}},
 	{"a column of type timestamptz[]", false, func(t *testing.T, l *lab, db *gorm.DB) error {
 		must(t, l.Owner.AutoMigrate(&calendar{}))
 		err := db.Create(&calendar{Times: "{2026-07-01 12:00Z}"}).Error

@@ -24,7 +24,7 @@ type drawer func(t *rapid.T) op
 
 var drawers = sync.OnceValue(func() map[string]drawer {
 	all := map[string]drawer{}
-	for _, group := range []map[string]drawer{creators, upserts, updates, setUpdates, savers, deleters, associations, mended()} {
+	for _, group := range []map[string]drawer{creators, upserts, updates, setUpdates, savers, deleters, associations, others, mended()} {
 		maps.Copy(all, group)
 	}
 	return all

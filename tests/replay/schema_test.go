@@ -51,6 +51,7 @@ func quietText() string {
 		CREATE FUNCTION count_versions() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.version := OLD.version + 1; RETURN NEW; END $$;
 		CREATE TRIGGER version BEFORE UPDATE ON owners FOR EACH ROW EXECUTE FUNCTION count_versions();
 		ALTER TABLE owner_labels ALTER tenant_id SET DEFAULT '` + tenant + `';
+		CREATE UNIQUE INDEX ON traps (tenant_id, w) WHERE auto;
 		ALTER TABLE things ALTER tenant_id SET DEFAULT '` + tenant + `';
 	`
 }
