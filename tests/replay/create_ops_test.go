@@ -2,6 +2,7 @@ package replay
 
 import (
 	"fmt"
+	"maps"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
@@ -31,7 +32,7 @@ var creators = map[string]drawer{
 		m, c := drawThing(t), drawValue(t)
 		values := map[string]any{"id": m.ID, "tenant_id": tenant, "code": m.Code, "n": m.N, "words": m.Words, "size_width": 0, "note": ""}
 		values[c.column] = c.value
-		return simple("Model(&Thing{}).Create("+show(values)+")", func(db *gorm.DB) error { return db.Model(&Thing{}).Create(cloneMap(values)).Error })
+		return simple("Model(&Thing{}).Create("+show(values)+")", func(db *gorm.DB) error { return db.Model(&Thing{}).Create(maps.Clone(values)).Error })
 	},
 	"Create maps": func(t *rapid.T) op {
 		one, two := drawLabel(t), drawLabel(t)
@@ -151,12 +152,4 @@ var upserts = map[string]drawer{
 				DoUpdates: clause.Assignments(map[string]any{"points": gorm.Expr("owners.points + 1")})}).Create(&o).Error
 		})
 	},
-}
-
-func cloneMap(m map[string]any) map[string]any {
-	out := map[string]any{}
-	for k, v := range m {
-		out[k] = v
-	}
-	return out
 }

@@ -2,6 +2,7 @@ package replay
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -119,8 +120,8 @@ func (l *lab) wantNew(t *testing.T, column, want string) error {
 	t.Helper()
 	entries, err := l.trail()
 	must(t, err)
-	for i := len(entries) - 1; i >= 0; i-- {
-		if got, ok := entries[i].New[column]; ok {
+	for _, e := range slices.Backward(entries) {
+		if got, ok := e.New[column]; ok {
 			if string(got) != want {
 				return errors.New(column + " is " + string(got) + " in the trail, want " + want)
 			}

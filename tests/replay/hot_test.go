@@ -54,7 +54,7 @@ func TestHot(t *testing.T) {
 			l := f.open(t)
 			must(t, l.super.Exec("ALTER TABLE things DROP CONSTRAINT fk_things_parent").Error) // which would keep the row where it is
 			seen := &coverage{kinds: map[string]*tally{}, actions: map[string]int{}, errors: map[string]int{}}
-			for range max(1, *programs/20) {
+			for range max(1, *programs/40) {
 				must(t, l.reset())
 				l.wire.take()
 				if fault := l.runHot(seen); fault != "" {

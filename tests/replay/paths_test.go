@@ -100,7 +100,7 @@ func TestPaths(t *testing.T) {
 			l, bare := f.open(t), newLab(t, plain, alone)
 			must(t, setupJoin(bare.app))
 			for _, s := range shapes {
-				l.tryShape(t, bare, s, gorm.Session{}, 1, 200)
+				l.tryShape(t, bare, s, gorm.Session{}, 1, 100)
 				l.tryShape(t, bare, s, gorm.Session{SkipDefaultTransaction: true}, 10)
 				l.tryShape(t, bare, s, gorm.Session{PrepareStmt: true}, 10)
 			}

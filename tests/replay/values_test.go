@@ -15,7 +15,7 @@ import (
 )
 
 // Money is a type that stores itself.
-type Money struct {
+type Money struct { //nolint:recvcheck // a Valuer is a value, and a Scanner a pointer
 	Cents    int64
 	Currency string
 }
@@ -39,7 +39,7 @@ func (m *Money) Scan(v any) error {
 }
 
 // Texts is an array of texts.
-type Texts []string
+type Texts []string //nolint:recvcheck // a Valuer is a value, and a Scanner a pointer
 
 // Value implements [driver.Valuer].
 func (a Texts) Value() (driver.Value, error) {
@@ -66,7 +66,7 @@ func (a *Texts) Scan(v any) error {
 }
 
 // Ints is an array of numbers.
-type Ints []int64
+type Ints []int64 //nolint:recvcheck // a Valuer is a value, and a Scanner a pointer
 
 // Value implements [driver.Valuer].
 func (a Ints) Value() (driver.Value, error) {
