@@ -66,8 +66,8 @@ func ofState(code string) string {
 		return "a key twice in an upsert"
 	case "57014":
 		return "cancelled"
-	case "22003", "22008":
-		return "out of range"
+	case "22003", "22008", "2202E":
+		return "out of range, or not of the same dimensions"
 	}
 	return unexpected
 }
