@@ -66,7 +66,7 @@ func ofState(code string) string {
 		return "a key twice in an upsert"
 	case "57014":
 		return "cancelled"
-	case "22003", "22008", "2202E":
+	case "22000", "22003", "22008", "2202E":
 		return "out of range, or not of the same dimensions"
 	}
 	return unexpected
