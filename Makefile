@@ -7,6 +7,8 @@ BENCHTIME  ?= 1s
 FUZZTIME   ?= 20s
 PROGRAMS   ?= 10000
 SOAKTIME   ?= 10m
+EDITS      ?=
+GIT_EVENTS ?=
 
 GOLANGCI_LINT = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 SHIPPED       = ./models,./tenancy,./audit,./migrate,./internal/...
@@ -46,8 +48,9 @@ demo: ## Replay real edits with the trail that they leave, and put up the walls 
 	$(GO) run ./examples/quickstart
 	$(GO) run ./examples/walls
 
-soak: ## Run PROGRAMS generated programs behind each form of walls, two tenants at once for SOAKTIME, and crashes for SOAKTIME
+soak: ## Run PROGRAMS generated programs behind each form of walls and of the trail, the files EDITS and GIT_EVENTS, and two tenants and crashes for SOAKTIME each
 	$(GO) test -count=1 -timeout 2h -run TestNonInterference -v ./tests/noninterference -programs $(PROGRAMS)
+	$(GO) test -count=1 -timeout 4h -v ./tests/replay -programs $(PROGRAMS) -edits '$(abspath $(EDITS))' -git-events '$(abspath $(GIT_EVENTS))'
 	$(GO) test -count=1 -timeout 12h -run 'Stress$$' -v ./tests/walls -stress $(SOAKTIME)
 	$(GO) test -count=1 -timeout 12h -v ./tests/durability -crash $(SOAKTIME)
 

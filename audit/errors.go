@@ -43,7 +43,7 @@ var (
 	errShape     = errors.New("the statement is not one that GORM builds")
 	errKeyless   = errors.New("an update of a view needs a model with a primary key")
 	errUpsertOn  = errors.New("before PostgreSQL 18, an upsert of a partitioned table, or of a view, does not tell what it replaced")
-	errConflict  = errors.New("before PostgreSQL 18, the conflict target has to be columns, or a unique constraint's name")
+	errConflict  = errors.New("before PostgreSQL 18, an upsert needs a table with a key, or a conflict target of columns")
 	errReturning = errors.New("rows are returned that nobody reads, or read that are not returned")
 )
 

@@ -152,7 +152,7 @@ func (c *change) render(returning bool) (rewritten, error) {
 	body = strings.TrimRight(body, "; \n") // and perhaps it ends in a comment
 	write, locked := c.write(body, at)
 	list, result, last := "", `SELECT count(*) FROM "__w"`, `"__w"`
-	if returning || c.byFunction() {
+	if returning || c.byFunction() || c.keepsReplaced() {
 		last = `"__l"`
 	}
 	if returning {
@@ -212,7 +212,7 @@ func (c *change) compares(column int) bool {
 }
 
 func (c *change) needsOld(column int) bool {
-	return c.compares(column) || slices.Contains(c.table.ID, column) || slices.Contains(c.joins(), column)
+	return c.compares(column) || slices.Contains(c.table.ID, column) || slices.Contains(c.joins(), column) || slices.Contains(c.upsert.target, column)
 }
 
 // settled is the statement's LIMIT, which the server evaluates before it
@@ -225,8 +225,12 @@ func (c *change) settled(last string) string {
 	if c.op == opUpdate && !c.returnsOld() {
 		check += "\n WHEN NOT (" + c.complete() + `) THEN ` + fail(uncertainSetting)
 	}
+	cleared := ""
+	if c.keepsReplaced() {
+		cleared = ` OR set_config('` + replacedSetting + `', '', true) IS NULL`
+	}
 	return check + "\n" + ` ELSE (SELECT CASE WHEN n < 0 OR set_config('` + models.CapturedSetting + `', ` + trail.Literal(c.tableName()) +
-		`::regclass::oid::text, true) IS NULL THEN 0 END FROM (SELECT count(*) AS n FROM ` + last + `) AS c) END`
+		`::regclass::oid::text, true) IS NULL` + cleared + ` THEN 0 END FROM (SELECT count(*) AS n FROM ` + last + `) AS c) END`
 }
 
 // fail is a LIMIT that fails. The setting is named by a sub-select, or else the
@@ -291,7 +295,7 @@ func (c *change) entry(row trail.Row) (action, changes, from, condition string) 
 		changes = `CASE WHEN w."__created" THEN ` + row.Created() + ` ELSE ` + changes + ` END`
 		condition = `CASE WHEN w."__created" THEN true ELSE ` + condition + ` END`
 		if !c.returnsOld() {
-			from = ` LEFT JOIN "__audit" AS a ON NOT w."__created" AND ` + c.found() + from
+			from = c.replaced() + from
 			condition = `CASE WHEN NOT w."__created" AND a."__found" IS NULL THEN current_setting('` + uncertainSetting + `') IS NULL ELSE ` + condition + ` END`
 		}
 	}

@@ -59,8 +59,8 @@ func (c *change) joins() []int {
 	switch {
 	case c.returnsOld():
 		return nil
-	case c.op == opUpsert && len(c.table.Unique) == 0:
-		return c.upsert.target
+	case c.op == opUpsert:
+		return c.upsert.joins
 	case c.op == opUpdate && c.table.Kind == "v":
 		return c.table.ID
 	}

@@ -30,10 +30,16 @@ var exact = map[string]bool{
 	"date": true, "time": true, "timestamp": true, "timestamptz": true, "bytea": true, "name": true,
 }
 
+// images holds functions of types whose text a setting of the session may shorten.
+var images = map[string]string{"float4": "float4send", "float8": "float8send"}
+
 // differs is the condition that two values of the column are shown differently.
 func (c Column) differs(before, after string) string {
 	if c.Exact {
 		return before + " IS DISTINCT FROM " + after
+	}
+	if send := images[c.Type]; send != "" {
+		return send + "(" + before + ") IS DISTINCT FROM " + send + "(" + after + ")"
 	}
 	return before + "::text IS DISTINCT FROM " + after + "::text"
 }
@@ -59,7 +65,20 @@ func (c Column) whole(expr string) string {
 	case "bool", "int2", "int4", "int8", "jsonb":
 		return expr + "::text"
 	case "timestamptz":
-		return fmt.Sprintf(`CASE WHEN isfinite(%[1]s) AND %[1]s >= '0001-01-02Z' THEN rtrim(to_json(%[1]s AT TIME ZONE 'UTC')::text, '"') || '+00:00"' ELSE to_json(%[1]s)::text END`, expr)
+		utc := "to_json(" + expr + " AT TIME ZONE 'UTC')::text"
+		return `CASE WHEN NOT isfinite(` + expr + `) THEN to_json(` + expr + `)::text WHEN ` + expr + ` >= '0001-01-01 00:00:00Z' THEN rtrim(` +
+			utc + `, '"') || '+00:00"' ELSE replace(` + utc + `, ' BC"', '+00:00 BC"') END`
+	case "_timestamptz":
+		each := Column{Type: "timestamptz"}.whole("e")
+		return `CASE WHEN array_ndims(` + expr + `) > 1 THEN to_json(` + expr + `)::text ELSE (SELECT '[' || coalesce(string_agg(coalesce(` + each +
+			`, 'null'), ',' ORDER BY n), '') || ']' FROM unnest(` + expr + `) WITH ORDINALITY AS u (e, n) HAVING ` + expr + ` IS NOT NULL) END`
+	case "tstzrange":
+		bound := func(end string) string {
+			at := end + "(" + expr + ")"
+			return `coalesce('"' || CASE WHEN isfinite(` + at + `) THEN (` + at + ` AT TIME ZONE 'UTC')::text || '+00' ELSE ` + at + `::text END || '"', '')`
+		}
+		return `to_json(CASE WHEN isempty(` + expr + `) THEN 'empty' WHEN ` + expr + ` IS NOT NULL THEN CASE WHEN lower_inc(` + expr + `) THEN '[' ELSE '(' END || ` + bound("lower") + ` || ',' || ` +
+			bound("upper") + ` || CASE WHEN upper_inc(` + expr + `) THEN ']' ELSE ')' END END)::text`
 	case "json":
 		return fmt.Sprintf(`CASE WHEN %[1]s::text ~* '%[2]s' THEN to_json(%[1]s::text)::text ELSE %[1]s::text END`, expr, notInJSONB)
 	}

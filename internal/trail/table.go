@@ -37,7 +37,7 @@ const CatalogSQL = `SELECT (SELECT json_build_object(
 	'unique', (SELECT json_agg(json_build_object('columns', (SELECT json_agg(a.attname ORDER BY k.n)
 			FROM unnest(i.indkey[0:i.indnkeyatts - 1]) WITH ORDINALITY AS k (attnum, n)
 			JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum),
-			'primary', i.indisprimary, 'constraint', o.conname) ORDER BY i.indisprimary DESC, i.indnkeyatts, i.indexrelid)
+			'nulls', i.indnullsnotdistinct, 'constraint', o.conname) ORDER BY i.indisprimary DESC, i.indnkeyatts, i.indexrelid)
 		FROM pg_catalog.pg_index i LEFT JOIN pg_catalog.pg_constraint o ON o.conindid = i.indexrelid AND o.contype IN ('p', 'u')
 		WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL),
 	'audit_logs', (SELECT quote_ident(n.nspname) FROM unnest(current_schemas(false)) WITH ORDINALITY AS s (name, place)
@@ -65,7 +65,7 @@ type catalog struct {
 	} `json:"columns"`
 	Unique []struct {
 		Columns    []string `json:"columns"`
-		Primary    bool     `json:"primary"`
+		Nulls      bool     `json:"nulls"` // which count as equal
 		Constraint string   `json:"constraint"`
 	} `json:"unique"`
 	Trail  string `json:"audit_logs"`
@@ -90,8 +90,14 @@ type Table struct {
 	UUID      string // a call that makes an id for a row of the trail
 	Record    string // the function that writes an entry of no tenant
 
-	uniques     [][]int
-	constraints map[string][]string
+	uniques []unique
+}
+
+// unique is a set of columns of which no two rows have the same values.
+type unique struct {
+	columns    []int
+	nulls      bool   // two NULLs are the same
+	constraint string // empty if it is an index alone
 }
 
 // Compile puts a table's catalogue and plan together. An empty catalogue is that
@@ -106,7 +112,6 @@ func Compile(a *plan.Audited, catalogue string, limit int) (*Table, error) {
 	t := &Table{
 		Name: a.Table, Tenant: a.Tenant, Kind: c.Kind, Triggers: c.Triggers, Version: c.Version,
 		Trail: qualified(c.Trail, models.AuditLogsTable), UUID: qualified(c.UUID, "courtroll_uuidv7") + "()", Walled: c.Walled, Record: qualified(c.UUID, models.RecordFunction),
-		constraints: map[string][]string{},
 	}
 	for _, at := range c.Columns {
 		column := Column{
@@ -123,11 +128,8 @@ func Compile(a *plan.Audited, catalogue string, limit int) (*Table, error) {
 		t.Tenant = ""
 	}
 	for _, u := range c.Unique {
-		if u.Constraint != "" {
-			t.constraints[u.Constraint] = u.Columns
-		}
 		columns := t.indexes(u.Columns)
-		t.uniques = append(t.uniques, columns)
+		t.uniques = append(t.uniques, unique{columns, u.Nulls, u.Constraint})
 		if t.Unique == nil && t.neverNull(columns) {
 			t.Unique = columns
 		}
@@ -141,8 +143,8 @@ func Compile(a *plan.Audited, catalogue string, limit int) (*Table, error) {
 func (t *Table) identify(a *plan.Audited) []int {
 	keys := t.indexes(a.Keys)
 	within := append(slices.Clone(keys), t.at(a.Tenant))
-	tells := func(unique []int) bool {
-		return !slices.ContainsFunc(unique, func(i int) bool { return !slices.Contains(within, i) })
+	tells := func(u unique) bool {
+		return !slices.ContainsFunc(u.columns, func(i int) bool { return !slices.Contains(within, i) })
 	}
 	if len(keys) > 0 && (t.Unique == nil || slices.ContainsFunc(t.uniques, tells)) {
 		return keys
@@ -179,7 +181,22 @@ func (t *Table) neverNull(columns []int) bool {
 }
 
 // Constraint returns the columns of a unique constraint, none if there is none of that name.
-func (t *Table) Constraint(name string) []string { return t.constraints[name] }
+func (t *Table) Constraint(name string) []int {
+	for _, u := range t.uniques {
+		if u.constraint == name {
+			return u.columns
+		}
+	}
+	return nil
+}
+
+// EqualNulls reports whether rows of which these columns are NULL conflict.
+func (t *Table) EqualNulls(columns []int) bool {
+	same := func(a, b []int) bool {
+		return len(a) == len(b) && !slices.ContainsFunc(a, func(i int) bool { return !slices.Contains(b, i) })
+	}
+	return slices.ContainsFunc(t.uniques, func(u unique) bool { return u.nulls && same(u.columns, columns) })
+}
 
 // Hashes reports whether values of the table are hashed.
 func (t *Table) Hashes() bool {
@@ -242,8 +259,11 @@ func concat(parts []string) string { return "concat_ws(',', " + strings.Join(par
 func (t *Table) ResourceID(value func(column int) string, hash Hash) string {
 	var keys []string
 	for _, i := range t.ID {
-		key := value(i) + "::text"
-		if c := t.Columns[i]; c.Treatment != plan.Keep {
+		key, c := value(i)+"::text", t.Columns[i]
+		if c.Type == "timestamptz" { // in the same zone, whatever the session's
+			key = "(" + value(i) + " AT TIME ZONE 'UTC')::text || '+00'"
+		}
+		if c.Treatment != plan.Keep {
 			key = `(` + Column{Column: plan.Column{Treatment: min(c.Treatment, plan.Redact)}}.value(value(i), hash) + `)::json #>> '{}'`
 		}
 		keys = append(keys, key)
