@@ -81,7 +81,11 @@ func parse(r rewrite, text *sqllex.Statement, table *trail.Table) (*change, erro
 }
 
 // returnsOld reports whether the server returns the old version of a row by itself.
-func (c *change) returnsOld() bool { return c.table.Version >= 18_00_00 }
+// Where a trigger fires before an UPDATE, that is not the one that another
+// transaction wrote meanwhile, and that the UPDATE did replace (PostgreSQL 18.4).
+func (c *change) returnsOld() bool {
+	return c.table.Version >= 18_00_00 && (c.op != opUpdate || !c.table.Triggers)
+}
 
 // readAssigned returns the columns that SET assigns to: those after it and after its commas.
 func (c *change) readAssigned() []int {
@@ -328,8 +332,11 @@ func (c *change) before(column int) string {
 
 // identity returns the expression of a key's value: the one that it had before the change.
 func (c *change) identity(column int) string {
-	if c.op == opUpdate {
+	switch c.op {
+	case opUpdate:
 		return c.before(column)
+	case opUpsert:
+		return "coalesce(" + c.before(column) + ", " + c.after(column) + ")"
 	}
 	return c.after(column)
 }

@@ -1,7 +1,7 @@
 WITH "__w" AS (INSERT INTO "notes" ("id") VALUES ($1) ON CONFLICT ("id") DO UPDATE SET "a""b"="excluded"."a""b"
  RETURNING WITH (OLD AS "__before") "notes".*, ("__before".ctid IS NULL) AS "__created", "__before"."id" AS "__o0", "__before"."a""b" AS "__o2"),
 "__l" AS (INSERT INTO public."audit_logs" ("id", "actor_id", "action", "resource_type", "resource_id", "ip_address", "metadata", "tenant_id", "created_at")
- SELECT public."courtroll_uuidv7"(), $2::text, CASE WHEN w."__created" THEN 'create' ELSE 'update' END, 'notes', w."id"::text, $4::text, 
+ SELECT public."courtroll_uuidv7"(), $2::text, CASE WHEN w."__created" THEN 'create' ELSE 'update' END, 'notes', coalesce(w."__o0", w."id")::text, $4::text, 
  ('{"changes":{' || CASE WHEN w."__created" THEN concat_ws(',', '"id":{"old":null,"new":' || w."id"::text || '}',
   '"tenant_id":{"old":null,"new":' || to_json(w."tenant_id")::text || '}',
   '"a\"b":{"old":null,"new":' || CASE WHEN octet_length(w."a""b") > 16384 THEN to_json(left(w."a""b", 16384) || '...[cut from ' || octet_length(w."a""b") || ' bytes]')::text ELSE to_json(w."a""b")::text END || '}',

@@ -6,7 +6,7 @@ WITH "__audit" AS (SELECT true AS "__found", "notes"."id" AS "__o0", "notes"."pi
 ) AND CASE WHEN ("notes"."id") IN (SELECT "__o0" FROM "__audit") THEN true ELSE set_config('courtroll.replaced', concat(current_setting('courtroll.replaced', true), encode(convert_to(("notes".*)::text, 'UTF8'), 'hex'), ','), true) IS NOT NULL END
  RETURNING "notes".*, ("notes".xmax = 0) AS "__created", "notes" AS "__row"),
 "__l" AS (INSERT INTO public."audit_logs" ("id", "actor_id", "action", "resource_type", "resource_id", "ip_address", "metadata", "tenant_id", "created_at")
- SELECT public."courtroll_uuidv7"(), $4::text, CASE WHEN w."__created" THEN 'create' ELSE 'update' END, 'notes', w."id"::text, $6::text, 
+ SELECT public."courtroll_uuidv7"(), $4::text, CASE WHEN w."__created" THEN 'create' ELSE 'update' END, 'notes', coalesce(a."__o0", w."id")::text, $6::text, 
  ('{"changes":{' || CASE WHEN w."__created" THEN concat_ws(',', '"id":{"old":null,"new":' || w."id"::text || '}',
   '"tenant_id":{"old":null,"new":' || to_json(w."tenant_id")::text || '}',
   '"a\"b":{"old":null,"new":' || CASE WHEN octet_length(w."a""b") > 16384 THEN to_json(left(w."a""b", 16384) || '...[cut from ' || octet_length(w."a""b") || ' bytes]')::text ELSE to_json(w."a""b")::text END || '}',

@@ -23,7 +23,7 @@ var edges = []edge{
 		return l.wantNew(t, "until", `"0044-03-15T12:00:00+00:00 BC"`)
 	}},
 	{"an upsert that changes the key of the row that it meets", func(t *testing.T, l *lab, db *gorm.DB) error {
-		err := db.Clauses(newKey).Create(&Thing{ID: 50, TenantID: tenant, Code: "a"}).Error
+		err := db.Clauses(newKey).Create(&Thing{ID: 50, TenantID: tenant, Code: "d"}).Error
 		return errors.Join(err, l.wantNew(t, "id", "50"))
 	}},
 	{"an upsert that leaves a column of its conflict to the default", func(t *testing.T, l *lab, db *gorm.DB) error {
