@@ -15,8 +15,8 @@ const (
 	TenantSetting  = "courtroll.tenant_id"
 	ActorSetting   = "courtroll.actor_id"
 	RequestSetting = "courtroll.request_id"
-	// CapturedSetting is the table whose change has written its own trail, for the
-	// triggers that would write it otherwise.
+	// CapturedSetting is the table whose change has written its own trail, with how
+	// many rows, for the triggers that would write it otherwise.
 	CapturedSetting = "courtroll.captured"
 )
 

@@ -10,4 +10,4 @@ WITH "__w" AS (INSERT INTO "notes" ("id") VALUES ($1) ON CONFLICT DO NOTHING
   '"deleted_at":{"old":null,"new":' || CASE WHEN isfinite(w."deleted_at") AND w."deleted_at" >= '0001-01-02Z' THEN rtrim(to_json(w."deleted_at" AT TIME ZONE 'UTC')::text, '"') || '+00:00"' ELSE to_json(w."deleted_at")::text END || '}') || '},"transaction_id":"' || (SELECT pg_current_xact_id()::text) || '"' || $5::text)::jsonb, clock_timestamp()
  FROM "__w" AS w RETURNING 1)
 SELECT count(*) FROM "__w" LIMIT CASE WHEN NOT ((SELECT to_json(x)::text FROM (SELECT (NULL::"notes").*) AS x) = '{"id":null,"tenant_id":null,"a\"b":null,"pin":null,"updated_at":null,"deleted_at":null}') THEN current_setting((SELECT 'courtroll.table_was_altered'))::bigint
- ELSE (SELECT CASE WHEN n < 0 OR set_config('courtroll.captured', '"notes"'::regclass::oid::text, true) IS NULL THEN 0 END FROM (SELECT count(*) AS n FROM "__w") AS c) END
+ ELSE (SELECT CASE WHEN w.n < 0 OR set_config('courtroll.captured', concat_ws(' ', '"notes"'::regclass::oid, extract(epoch FROM statement_timestamp())::text, w.n, 0, 0), true) IS NULL THEN 0 END FROM (SELECT count(*) AS n FROM "__w") AS w) END
