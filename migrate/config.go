@@ -40,6 +40,11 @@ type Config struct {
 	// Default: none.
 	TrustedRoles []string
 
+	// MaxValueBytes is the length, as text, above which the triggers of
+	// [Migrator.CaptureByTrigger] cut a value: the same as package audit is given.
+	// Default: 16 KiB.
+	MaxValueBytes int
+
 	// LockTimeout is the longest wait for the migration lock, which another
 	// instance holds while it migrates. Zero means [DefaultLockTimeout]; a
 	// negative value means one attempt and no wait. It does not limit the
