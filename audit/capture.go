@@ -48,11 +48,17 @@ func (c *capture) Rewrite(ctx context.Context, conn gorm.ConnPool, query string,
 		return "", nil, c.fail(ErrAudit, err)
 	}
 	all := append(append(make([]any, 0, len(args)+6), args...), entry.actor, entry.tenant, entry.ip, entry.rest())
-	if table.Hashes() {
+	if table.Hashes() && hashes(c.text, len(args)) {
 		inner, outer := padded(c.plugin.config.HashKey)
 		all = append(all, inner, outer)
 	}
 	return c.text, all, nil
+}
+
+// hashes reports whether the statement takes the key: an update that leaves the
+// hashed columns alone does not, and the server refuses a parameter too many.
+func hashes(sent string, params int) bool {
+	return strings.Contains(sent[max(0, strings.Index(sent, trailStart)):], parameter(params+5)+"::bytea")
 }
 
 func (c *capture) fail(kind, cause error) error {
