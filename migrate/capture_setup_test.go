@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"gorm.io/datatypes"
-	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
 
 	"github.com/courtroll/courtroll/audit"
@@ -67,13 +66,13 @@ type Term struct {
 	Text string
 }
 
-var memoModels = []any{&Folder{}, &Sheet{}, &Tie{}, &Term{}}
+var sheetModels = []any{&Folder{}, &Sheet{}, &Tie{}, &Term{}}
 
-var memoRules = migrate.Rules{Models: memoModels[:3], Shared: []any{&Term{}}}
+var sheetRules = migrate.Rules{Models: sheetModels[:3], Shared: []any{&Term{}}}
 
 var office = pgtest.Template{Name: "office", Build: func(owner *gorm.DB) error {
 	_, err := migrate.New(owner, migrate.Config{}).Up(context.Background())
-	return errors.Join(err, owner.AutoMigrate(memoModels...))
+	return errors.Join(err, owner.AutoMigrate(sheetModels...))
 }}
 
 // desk is a database with captured tables.
@@ -97,12 +96,12 @@ func setupDesk(t testing.TB, capture bool) *desk {
 }
 
 func (d *desk) migrator() *migrate.Migrator {
-	return migrate.New(d.owner, migrate.Config{AppRole: d.AppRole, Rules: memoRules})
+	return migrate.New(d.owner, migrate.Config{AppRole: d.AppRole, Rules: sheetRules})
 }
 
 func (d *desk) capture(t testing.TB) migrate.Capture {
 	t.Helper()
-	done, err := d.migrator().CaptureByTrigger(t.Context(), memoModels...)
+	done, err := d.migrator().CaptureByTrigger(t.Context(), sheetModels...)
 	if err != nil {
 		t.Fatalf("CaptureByTrigger: %v", err)
 	}
@@ -126,8 +125,8 @@ func (d *desk) gorm(t testing.TB) *gorm.DB {
 	}
 	app := d.Open(tenancy.Postgres(d.AppDSN), &gorm.Config{TranslateError: true, DisableAutomaticPing: true})
 	for _, plugin := range []gorm.Plugin{
-		tenancy.New(tenancy.Config{Rules: memoRules}),
-		audit.New(audit.Config{Rules: memoRules, HashKey: make([]byte, 32)}),
+		tenancy.New(tenancy.Config{Rules: sheetRules}),
+		audit.New(audit.Config{Rules: sheetRules, HashKey: make([]byte, 32)}),
 	} {
 		if err := app.Use(plugin); err != nil {
 			t.Fatal(err)
@@ -152,5 +151,3 @@ func (d *desk) brief(t testing.TB) []string {
 	d.super.exec(t, `TRUNCATE audit_logs`)
 	return list
 }
-
-var _ = postgres.Open
