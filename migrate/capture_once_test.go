@@ -67,6 +67,12 @@ var onceCases = []onceCase{
 	{"delete with cascades into other tables", []string{`UPDATE sheets SET folder_id = 1 WHERE id < 3`, `INSERT INTO ties VALUES ('a', 1, 1)`}, func(app *gorm.DB) error {
 		return app.Delete(&Folder{ID: 1}).Error
 	}, []string{"delete folders 1", "delete sheets 1", "delete sheets 2", `update ties ["a","1"]`}},
+	{"delete with cascades out of a table without triggers", []string{`UPDATE sheets SET folder_id = 1 WHERE id < 3`, `DROP TRIGGER courtroll_capture_delete ON folders`},
+		func(app *gorm.DB) error { return app.Delete(&Folder{ID: 1}).Error }, []string{"delete folders 1", "delete sheets 1", "delete sheets 2"}},
+	{"delete with cascades through another table into the same", []string{`ALTER TABLE folders ADD sheet_id bigint REFERENCES sheets ON DELETE CASCADE`,
+		`UPDATE folders SET sheet_id = 1`, `UPDATE sheets SET folder_id = 1 WHERE id = 2`},
+		func(app *gorm.DB) error { return app.Unscoped().Delete(&Sheet{ID: 1}).Error },
+		[]string{"delete folders 1", "delete sheets 1", "delete sheets 2"}},
 	{"in a savepoint that is rolled back", nil, func(app *gorm.DB) error {
 		return app.Transaction(func(tx *gorm.DB) error {
 			_ = tx.Transaction(func(tx *gorm.DB) error {
