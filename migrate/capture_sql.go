@@ -54,10 +54,10 @@ BEGIN
 		v_mark[v_place] := '0';
 		PERFORM set_config('` + models.CapturedSetting + `', array_to_string(v_mark, ' '), true);
 	END IF;
-	IF TG_OP = 'DELETE' THEN
-		PERFORM FROM ` + oldRows + ` OFFSET v_skip LIMIT 1;
-	ELSE
+	IF TG_OP = 'INSERT' THEN
 		PERFORM FROM ` + newRows + ` OFFSET v_skip LIMIT 1;
+	ELSE
+		PERFORM FROM ` + oldRows + ` OFFSET v_skip LIMIT 1;
 	END IF;
 	IF NOT FOUND THEN
 		RETURN NULL;
