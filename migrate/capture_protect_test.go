@@ -27,7 +27,7 @@ func TestCaptureAndProtect(t *testing.T) {
 			if again := d.protectDesk(t); len(again.Changed)+len(again.Drifted) > 0 {
 				t.Errorf("Protect after it: %+v", again)
 			}
-			got, err := as(t, d.app, "a", append(traps,
+			got, err := as(t, d.app, "a", append(append([]string{`CREATE TEMP TABLE pg_attribute (attrelid oid, attname text, attnum int, attisdropped boolean)`}, traps...),
 				`INSERT INTO public.folders (tenant_id, name) VALUES ('a', 'x')`, `UPDATE public.folders SET name = 'y'`,
 				`INSERT INTO public.terms (text) VALUES ('w')`, `DELETE FROM public.folders`,
 				`SELECT concat_ws(' ', current_setting('courtroll.definer', true), action, tenant_id) FROM public.audit_logs ORDER BY created_at, id`)...)
@@ -38,8 +38,14 @@ func TestCaptureAndProtect(t *testing.T) {
 			if got, err := as(t, d.app, "b", `SELECT action FROM public.audit_logs`); len(got) > 0 || err != nil {
 				t.Errorf("another tenant reads %v, %v", got, err)
 			}
-			// Through the plugin, too, and once.
 			d.brief(t)
+			if _, err := as(t, d.app, "", `INSERT INTO public.terms (text) VALUES ('of nobody')`); err != nil {
+				t.Error(err)
+			}
+			if diff := cmp.Diff([]string{"create terms -"}, d.brief(t)); diff != "" {
+				t.Error(diff)
+			}
+			// Through the plugin, too, and once.
 			app := d.gorm(t)
 			if err := app.Create(&Folder{Name: "z"}).Error; err != nil {
 				t.Fatal(err)
