@@ -108,7 +108,8 @@ type captureRun struct {
 type captured struct {
 	*guarded
 	*trail.Table
-	members []*guarded // the table and its partitions
+	members []*guarded        // the table and its partitions
+	virtual map[string]string // the expressions of columns that are not stored
 }
 
 // find compiles the models' tables, while names are looked up along the search_path.
@@ -233,6 +234,9 @@ func (r *captureRun) install(ctx context.Context) error {
 		return err
 	}
 	for _, t := range r.tables {
+		if err := r.readVirtual(ctx, t); err != nil {
+			return err
+		}
 		function, err := r.ensureFunction(ctx, t)
 		if err != nil {
 			return err
@@ -249,6 +253,22 @@ func (r *captureRun) install(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// readVirtual reads the expressions of virtual generated columns (from PostgreSQL
+// 18 on), of which transition tables have no value. It comes after leaveSearchPath,
+// so that the functions in them have their schemas.
+func (r *captureRun) readVirtual(ctx context.Context, t *captured) error {
+	type column struct{ Name, Expr string }
+	list, err := readRows[column](ctx, r.tx, `
+		SELECT a.attname AS "Name", pg_get_expr(d.adbin, d.adrelid) AS "Expr"
+		FROM pg_attribute a JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+		WHERE a.attrelid = $1::bigint::oid AND a.attgenerated = 'v'`, t.OID)
+	t.virtual = map[string]string{}
+	for _, c := range list {
+		t.virtual[c.Name] = c.Expr
+	}
+	return err
 }
 
 // ensureDefiner brings the policy for our functions to this release, where Protect made it.

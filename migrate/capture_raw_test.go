@@ -247,3 +247,26 @@ func TestCaptureOfAPartitionedTable(t *testing.T) {
 		t.Errorf("%s triggers are left", got)
 	}
 }
+
+// A generated column is recorded with what it was and became, also where the
+// server keeps no value of it.
+func TestCaptureOfGeneratedColumns(t *testing.T) {
+	t.Parallel()
+	d := setupDesk(t, false)
+	kinds := []string{"STORED"}
+	if d.line(t, `SELECT current_setting('server_version_num')`) >= "180000" {
+		kinds = append(kinds, "VIRTUAL")
+	}
+	for _, kind := range kinds {
+		d.exec(t, `ALTER TABLE folders ADD shout text GENERATED ALWAYS AS (upper(name)) `+kind)
+		d.capture(t)
+		d.super.exec(t, `INSERT INTO folders (tenant_id, name) VALUES ('a', 'x')`, `UPDATE folders SET name = 'y'`, `DELETE FROM folders`)
+		got := d.super.lines(t, `SELECT metadata->'changes'->>'shout' FROM audit_logs ORDER BY created_at, id`)
+		want := []string{`{"new": "X", "old": null}`, `{"new": "Y", "old": "X"}`, `{"new": null, "old": "Y"}`}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: %s", kind, diff)
+		}
+		d.brief(t)
+		d.exec(t, `ALTER TABLE folders DROP shout`)
+	}
+}

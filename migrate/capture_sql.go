@@ -158,7 +158,11 @@ func (t *captured) values() string {
 	var b strings.Builder
 	for i, c := range t.Columns {
 		if c.Treatment != plan.Omit || slices.Contains(t.ID, i) || c.Name == t.Tenant || c.Name == t.DeletedAt {
-			fmt.Fprintf(&b, `x.%s AS "__%d", `, ident(c.Name), i)
+			value := "x." + ident(c.Name)
+			if expr := t.virtual[c.Name]; expr != "" {
+				value = "(" + expr + ")"
+			}
+			fmt.Fprintf(&b, `%s AS "__%d", `, value, i)
 		}
 	}
 	return b.String() + `CASE WHEN v_more THEN to_json(x) END AS "__x"`
