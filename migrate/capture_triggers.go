@@ -24,8 +24,9 @@ func captureName(table string) string {
 	return prefix + plain[:min(len(plain), most-len(prefix)-17)] + "_" + hash(table)
 }
 
-// captureFunction is one that the catalogue has. State is all that CREATE
-// FUNCTION says.
+// captureFunction is one that the catalogue has. State is all that our CREATE
+// FUNCTION says, as it is stored: what pg_get_functiondef makes of it may be
+// another text after an upgrade.
 type captureFunction struct {
 	OID     int64    `json:"oid"`
 	Comment string   `json:"comment"`
@@ -38,11 +39,12 @@ type captureFunction struct {
 
 func (r *captureRun) readFunction(ctx context.Context, schema, name string) (*captureFunction, error) {
 	list, err := readRows[captureFunction](ctx, r.tx, `
-		SELECT p.oid::bigint AS oid, coalesce(obj_description(p.oid, 'pg_proc'), '') AS comment, pg_get_functiondef(p.oid) AS state,
+		SELECT p.oid::bigint AS oid, coalesce(obj_description(p.oid, 'pg_proc'), '') AS comment, 
+			json_build_array(p.prosrc, p.prosecdef, p.proconfig, p.provolatile, l.lanname, p.prorettype::regtype)::text AS state,
 			pg_get_userbyid(p.proowner) AS owner,
 			ARRAY(SELECT DISTINCT coalesce(g.rolname::text, '`+public+`') FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) x
 				LEFT JOIN pg_roles g ON g.oid = x.grantee WHERE x.grantee <> p.proowner ORDER BY 1) AS allowed
-		FROM pg_proc p WHERE p.proname = $1 AND p.pronamespace = $2::text::regnamespace AND p.pronargs = 0`, name, ident(schema))
+		FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang WHERE p.proname = $1 AND p.pronamespace = $2::text::regnamespace AND p.pronargs = 0`, name, ident(schema))
 	if err != nil || len(list) == 0 {
 		return nil, err
 	}

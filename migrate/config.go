@@ -18,8 +18,9 @@ const DefaultLockTimeout = 5 * time.Minute
 // take the same type, so that an app writes its rules once.
 type Rules = plan.Rules
 
-// Config shapes a [Migrator]. Its zero value is the safe default. Rules and the
-// roles matter to [Migrator.Protect] alone.
+// Config shapes a [Migrator]. Its zero value is the safe default. The
+// roles matter to [Migrator.Protect] alone, Rules to that and
+// [Migrator.CaptureByTrigger].
 type Config struct {
 	Rules
 
