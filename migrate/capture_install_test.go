@@ -231,3 +231,31 @@ func TestCaptureRefuses(t *testing.T) {
 		}
 	})
 }
+
+// briefFolder is another model of a table, with a stricter tag.
+type briefFolder struct {
+	ID   int64
+	Name string `audit:"redact"`
+}
+
+func (briefFolder) TableName() string { return "folders" }
+
+// All models of a table that are known have their say, and the limit is the config's.
+func TestCaptureFollowsTagsAndLimit(t *testing.T) {
+	t.Parallel()
+	d := setupDesk(t, false)
+	cfg := migrate.Config{MaxValueBytes: 5}
+	insert := `INSERT INTO folders (tenant_id, name) VALUES ('a', 'longer than five')`
+	for _, test := range []struct {
+		models []any
+		want   string
+	}{{[]any{&Folder{}}, "longe... [cut: 16 bytes]"}, {[]any{&Folder{}, &briefFolder{}}, "[redacted]"}} {
+		if _, err := migrate.New(d.owner, cfg).CaptureByTrigger(t.Context(), test.models...); err != nil {
+			t.Fatal(err)
+		}
+		d.super.exec(t, insert)
+		if got := d.super.line(t, `SELECT metadata->'changes'->'name'->>'new' FROM audit_logs ORDER BY created_at DESC LIMIT 1`); got != test.want {
+			t.Errorf("got %s, want %s", got, test.want)
+		}
+	}
+}
