@@ -290,19 +290,11 @@ func (r *captureRun) drop(ctx context.Context) error {
 	for _, t := range r.tables {
 		var functions []string
 		for _, member := range t.members {
-			have, err := r.readTriggers(ctx, member)
+			called, err := r.dropTriggers(ctx, member)
 			if err != nil {
 				return err
 			}
-			for _, h := range have {
-				if !h.ours() {
-					continue
-				}
-				if err := r.exec(ctx, `DROP TRIGGER %s ON %s`, ident(h.Name), member.sql()); err != nil {
-					return err
-				}
-				functions = append(functions, h.Function)
-			}
+			functions = append(functions, called...)
 		}
 		slices.Sort(functions)
 		for _, function := range slices.Compact(functions) {
@@ -312,4 +304,22 @@ func (r *captureRun) drop(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// dropTriggers returns the functions that the triggers called.
+func (r *captureRun) dropTriggers(ctx context.Context, g *guarded) (functions []string, err error) {
+	have, err := r.readTriggers(ctx, g)
+	if err != nil {
+		return nil, err
+	}
+	for _, h := range have {
+		if !h.ours() {
+			continue
+		}
+		if err := r.exec(ctx, `DROP TRIGGER %s ON %s`, ident(h.Name), g.sql()); err != nil {
+			return nil, err
+		}
+		functions = append(functions, h.Function)
+	}
+	return functions, nil
 }
