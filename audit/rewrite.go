@@ -155,24 +155,36 @@ func (c *change) render(returning bool) (rewritten, error) {
 	}
 	body = strings.TrimRight(body, "; \n") // and perhaps it ends in a comment
 	write, locked := c.write(body, at)
-	list, result, last := "", `SELECT count(*) FROM "__w"`, `"__w"`
+	list, returned, result := "", "", `SELECT count(*) FROM "__w"`
+	var last []string
 	if returning || c.byFunction() || c.keepsReplaced() {
-		last = `"__l"`
+		last = []string{`"__l"`}
 	}
 	if returning {
 		list = c.slice(at, -1)
 		result = `SELECT ` + list + ` FROM "__w" AS ` + c.alias
 	}
-	if list == "*" {
+	switch {
+	case list == "*":
 		// The whole row, without the columns that __w has beyond the table's.
 		write += `, ` + c.alias + ` AS "__row"`
 		result = `SELECT ("__w"."__row").* FROM "__w"`
+	case returning && c.computes(at):
+		returned, result, last = ",\n"+`"__r" AS MATERIALIZED (`+result+`)`, `SELECT * FROM "__r"`, append(last, `"__r"`)
 	}
 	entries := c.trail()
 	return rewritten{
-		text:   `WITH ` + locked + `"__w" AS (` + write + "),\n" + trailStart + entries + ")\n" + result + ` LIMIT ` + c.settled(last),
+		text:   `WITH ` + locked + `"__w" AS (` + write + "),\n" + trailStart + entries + ")" + returned + "\n" + result + ` LIMIT ` + c.settled(last),
 		hashes: strings.Contains(entries, c.key()),
 	}, nil
+}
+
+// computes reports whether RETURNING asks for more than columns: a function there
+// may write to the table, which has to be over when triggers are told of the trail.
+func (c *change) computes(returning int) bool {
+	return slices.ContainsFunc(c.text.Tokens[returning+1:], func(t sqllex.Token) bool {
+		return !t.IsName() && !t.IsSymbol(',') && !t.IsSymbol('.') && !t.IsSymbol('*') && !t.IsSymbol(';')
+	})
 }
 
 // returning returns the index of RETURNING, which comes last: a column of that
@@ -221,10 +233,10 @@ func (c *change) needsOld(column int) bool {
 
 // settled is the statement's LIMIT, which the server evaluates before it
 // returns a row, and also where there is none: NULL, which limits nothing. It
-// fails where the trail would not be true. The trail is counted so that it is
-// written, and fails, before the first row is read. Then triggers are told who
-// wrote it, which is not before the last function in the statement has run.
-func (c *change) settled(last string) string {
+// fails where the trail would not be true. What is last is counted so that the
+// trail is written, and fails, before the first row is read. Then triggers are
+// told who wrote it, which is not before the last function in the statement has run.
+func (c *change) settled(last []string) string {
 	check := `CASE WHEN NOT (` + c.table.Unaltered(c.tableName(), c.op == opUpdate || c.op == opUpsert) + `) THEN ` + fail(alteredSetting)
 	if c.op == opUpdate && !c.returnsOld() {
 		check += "\n WHEN NOT (" + c.complete() + `) THEN ` + fail(uncertainSetting)
@@ -233,8 +245,34 @@ func (c *change) settled(last string) string {
 	if c.keepsReplaced() {
 		cleared = ` OR set_config('` + replacedSetting + `', '', true) IS NULL`
 	}
-	return check + "\n" + ` ELSE (SELECT CASE WHEN n < 0 OR set_config('` + models.CapturedSetting + `', ` + trail.Literal(c.tableName()) +
-		`::regclass::oid::text, true) IS NULL` + cleared + ` THEN 0 END FROM (SELECT count(*) AS n FROM ` + last + `) AS c) END`
+	done, counts := "w.n", c.counted()
+	for i, table := range last {
+		done += fmt.Sprintf(" + c%d.n", i)
+		counts += fmt.Sprintf(`, (SELECT count(*) AS n FROM %s) AS c%d`, table, i)
+	}
+	return check + "\n" + ` ELSE (SELECT CASE WHEN ` + done + ` < 0 OR set_config('` + models.CapturedSetting + `', ` + c.mark() +
+		`, true) IS NULL` + cleared + ` THEN 0 END FROM ` + counts + `) END`
+}
+
+// counted counts the rows that changed, as w.n, and for an upsert those that it
+// made, as w.created.
+func (c *change) counted() string {
+	if c.op == opUpsert {
+		return `(SELECT count(*) AS n, count(*) FILTER (WHERE "__created") AS created FROM "__w") AS w`
+	}
+	return `(SELECT count(*) AS n FROM "__w") AS w`
+}
+
+func (c *change) mark() string {
+	switch c.op {
+	case opCreate:
+		return trail.Mark(c.tableName(), "w.n", "0", "0")
+	case opUpsert:
+		return trail.Mark(c.tableName(), "w.created", "w.n - w.created", "0")
+	case opUpdate:
+		return trail.Mark(c.tableName(), "0", "w.n", "0")
+	}
+	return trail.Mark(c.tableName(), "0", "0", "w.n")
 }
 
 // fail is a LIMIT that fails. The setting is named by a sub-select, or else the

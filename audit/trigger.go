@@ -8,12 +8,15 @@ import (
 	"github.com/courtroll/courtroll/internal/pgpipe"
 	"github.com/courtroll/courtroll/internal/sqllex"
 	"github.com/courtroll/courtroll/internal/stmtpool"
+	"github.com/courtroll/courtroll/models"
 	"github.com/courtroll/courtroll/tenancy"
 )
 
-// capturedSQL asks whether the triggers that migrate makes write the trail of a table.
-const capturedSQL = `SELECT count(*) = 4 FROM pg_catalog.pg_trigger WHERE tgrelid = to_regclass($1::text) AND tgenabled IN ('O', 'A')
-	AND tgname IN ('courtroll_capture_insert', 'courtroll_capture_update', 'courtroll_capture_delete', 'courtroll_capture_truncate')`
+// capturedSQL asks whether the triggers that migrate makes write the trail of a
+// table. As a replica the server runs only those that are always enabled.
+const capturedSQL = `SELECT count(*) = 4 FROM pg_catalog.pg_trigger WHERE tgrelid = to_regclass($1::text) AND NOT tgisinternal
+	AND (tgenabled = 'A' OR tgenabled = 'O' AND current_setting('session_replication_role') <> 'replica')
+	AND tgname IN ('` + models.CaptureInsertTrigger + `', '` + models.CaptureUpdateTrigger + `', '` + models.CaptureDeleteTrigger + `', '` + models.CaptureTruncateTrigger + `')`
 
 var (
 	errNoTrigger = errors.New("no trigger captures the table (migrate.CaptureByTrigger)")

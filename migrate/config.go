@@ -18,8 +18,9 @@ const DefaultLockTimeout = 5 * time.Minute
 // take the same type, so that an app writes its rules once.
 type Rules = plan.Rules
 
-// Config shapes a [Migrator]. Its zero value is the safe default. Rules and the
-// roles matter to [Migrator.Protect] alone.
+// Config shapes a [Migrator]. Its zero value is the safe default. The
+// roles matter to [Migrator.Protect] alone, Rules to that and
+// [Migrator.CaptureByTrigger].
 type Config struct {
 	Rules
 
@@ -39,6 +40,11 @@ type Config struct {
 	// Protect refuses while a role has privileges there and is not listed.
 	// Default: none.
 	TrustedRoles []string
+
+	// MaxValueBytes is the length, as text, above which the triggers of
+	// [Migrator.CaptureByTrigger] cut a value: the same as package audit is given.
+	// Default: 16 KiB.
+	MaxValueBytes int
 
 	// LockTimeout is the longest wait for the migration lock, which another
 	// instance holds while it migrates. Zero means [DefaultLockTimeout]; a

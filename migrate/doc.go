@@ -24,6 +24,12 @@
 //	cfg := migrate.Config{AppRole: "shop_app", SystemRole: "shop_system"}
 //	done, err := migrate.New(owner, cfg).Protect(ctx, &Project{}, &Invoice{})
 //
+// [Migrator.CaptureByTrigger] makes the database write the audit trail by itself,
+// for changes that package audit does not see: SQL by hand, cascades, other
+// triggers. It runs after AutoMigrate, too:
+//
+//	captured, err := migrate.New(owner, cfg).CaptureByTrigger(ctx, &Project{}, &Invoice{})
+//
 // The database knows whose a transaction is by [models.TenantSetting]. A login
 // without a tenant, at a log-in say, has two functions, which stand beside the
 // table tenants and run with the owner's rights:

@@ -90,7 +90,7 @@ func (m *Migrator) Unprotect(ctx context.Context, models ...any) (Protection, er
 	return m.protection(ctx, models, (*protectRun).unprotect)
 }
 
-// protection runs one of the two under the lock of Up.
+// protection runs one of the two, or of those in capture.go, under the lock of Up.
 func (m *Migrator) protection(ctx context.Context, models []any, run func(*protectRun, context.Context, []any) error) (Protection, error) {
 	pool, err := m.pool()
 	if err != nil {
@@ -146,6 +146,10 @@ func (r *protectRun) begin(ctx context.Context, models []any) error {
 	if err := r.findTables(ctx, models); err != nil {
 		return err
 	}
+	return r.leaveSearchPath(ctx)
+}
+
+func (r *protectRun) leaveSearchPath(ctx context.Context) error {
 	for _, setting := range []string{
 		`SET LOCAL search_path = pg_catalog, pg_temp`,
 		`SET LOCAL lock_timeout = '` + protectLockTimeout + `'`,

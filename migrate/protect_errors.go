@@ -74,15 +74,28 @@ var (
 	// one that it was given.
 	ErrStillReferenced = errors.New("a protected table that was not given refers to it: give both")
 
+	// ErrCaptureKind means that triggers cannot see every change of the relation: it
+	// is a view or a foreign table, or has such a partition; or it inherits or is
+	// inherited from, so that statements which name its relatives change its rows. Of a
+	// partition give the partitioned table.
+	ErrCaptureKind = errors.New("only a table, partitioned or without relatives, can be captured")
+
+	// ErrCaptureTrail means audit_logs itself: its entries would leave entries.
+	ErrCaptureTrail = errors.New("the trail leaves no trail")
+
+	// ErrCaptureTaken means that a trigger or a function has the name of one of ours
+	// and was not made by us: rename it.
+	ErrCaptureTaken = errors.New("one of this name exists that is not ours: rename it")
+
 	// ErrTableBusy means that other transactions held a table for too long.
 	ErrTableBusy = errors.New("other transactions hold a table: run this again")
 )
 
-// ProtectError says what stopped a Protect or an Unprotect. Nothing was changed.
+// ProtectError says what stopped a Protect, a CaptureByTrigger, or the undoing of one. Nothing was changed.
 type ProtectError struct {
 	// Table is the table's name with its schema, empty where none is concerned.
 	Table string
-	// Object is the name of the constraint, index, policy, role or function, empty
+	// Object is the name of the constraint, index, policy, role, trigger or function, empty
 	// where the table itself is meant.
 	Object string
 	// Err is one of this package's errors.

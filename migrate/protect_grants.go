@@ -35,7 +35,7 @@ var tenantColumns = []string{"name", "logo", "updated_at"}
 // the column in brackets.
 func wants(c class, isApp bool) []string {
 	switch {
-	case c == trail:
+	case c == auditTrail:
 		return []string{"SELECT", "INSERT"}
 	case c == register && isApp:
 		list := []string{"SELECT"}

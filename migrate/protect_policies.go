@@ -48,11 +48,10 @@ func (r *protectRun) policies(g *guarded) []policy {
 	switch g.class {
 	case owned:
 		list = append(list, policy{name: "courtroll_app", command: "ALL", roles: app, using: mine, check: mine})
-	case trail:
+	case auditTrail:
 		list = append(list, policy{name: "courtroll_app_select", command: "SELECT", roles: app, using: mine},
 			policy{name: "courtroll_app_insert", command: "INSERT", roles: app, check: mine},
-			policy{name: "courtroll_definer", command: "INSERT", roles: []string{g.Owner},
-				check: ident(g.column) + ` IS NULL AND ` + setting(definerSetting, "") + ` = 'on'`})
+			definerInsert(g))
 	case register:
 		list = append(list, policy{name: "courtroll_app_select", command: "SELECT", roles: app, using: mine},
 			policy{name: "courtroll_app_update", command: "UPDATE", roles: app, using: mine, check: mine},
@@ -61,9 +60,15 @@ func (r *protectRun) policies(g *guarded) []policy {
 	return append(list, r.openPolicies(g)...)
 }
 
+// definerInsert lets our functions write entries, of any tenant: which tenant's is
+// for them to know, and nobody but the owner, whose functions they are, has it.
+func definerInsert(g *guarded) policy {
+	return policy{name: "courtroll_definer", command: "INSERT", roles: []string{g.Owner}, check: setting(definerSetting, "") + ` = 'on'`}
+}
+
 // openPolicies are those of the roles that see every tenant.
 func (r *protectRun) openPolicies(g *guarded) (list []policy) {
-	if system := []string{r.cfg.SystemRole}; r.cfg.SystemRole != "" && g.class == trail {
+	if system := []string{r.cfg.SystemRole}; r.cfg.SystemRole != "" && g.class == auditTrail {
 		list = append(list, policy{name: "courtroll_system_select", command: "SELECT", roles: system, using: "true"},
 			policy{name: "courtroll_system_insert", command: "INSERT", roles: system, check: "true"})
 	} else if r.cfg.SystemRole != "" {

@@ -19,9 +19,9 @@ import (
 type class uint8
 
 const (
-	owned    class = iota // an app's table: a row is one tenant's
-	trail                 // audit_logs: a row is one tenant's, or nobody's
-	register              // tenants: a row is a tenant
+	owned      class = iota // an app's table: a row is one tenant's
+	auditTrail              // audit_logs: a row is one tenant's, or nobody's
+	register                // tenants: a row is a tenant
 )
 
 // guarded is a table to protect, as the catalogue has it.
@@ -106,7 +106,7 @@ func (r *protectRun) findTables(ctx context.Context, given []any) error {
 		}
 		t.class = register
 		if name == models.AuditLogsTable {
-			t.class = trail
+			t.class = auditTrail
 		}
 		if err := r.add(name, t); err != nil {
 			return err

@@ -15,8 +15,8 @@ const (
 	TenantSetting  = "courtroll.tenant_id"
 	ActorSetting   = "courtroll.actor_id"
 	RequestSetting = "courtroll.request_id"
-	// CapturedSetting is the table whose change has written its own trail, for the
-	// triggers that would write it otherwise.
+	// CapturedSetting is the table whose change has written its own trail, with how
+	// many rows, for the triggers that would write it otherwise.
 	CapturedSetting = "courtroll.captured"
 )
 
@@ -25,4 +25,13 @@ const (
 const (
 	ResolveFunction = "courtroll_resolve_tenant"
 	RecordFunction  = "courtroll_record_event"
+)
+
+// The triggers of a captured table. A table is captured if it has all four, each
+// of them enabled ('O' or 'A' in pg_trigger.tgenabled).
+const (
+	CaptureInsertTrigger   = "courtroll_capture_insert"
+	CaptureUpdateTrigger   = "courtroll_capture_update"
+	CaptureDeleteTrigger   = "courtroll_capture_delete"
+	CaptureTruncateTrigger = "courtroll_capture_truncate"
 )

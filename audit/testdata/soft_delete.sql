@@ -11,4 +11,4 @@ WITH "__audit" AS (SELECT "notes"."id" AS "__o0", "notes"."deleted_at" AS "__o5"
  WHERE d.changed <> '' RETURNING 1)
 SELECT count(*) FROM "__w" LIMIT CASE WHEN NOT ((SELECT to_json(x)::text FROM (SELECT (NULL::"notes").*) AS x) = '{"id":null,"tenant_id":null,"a\"b":null,"pin":null,"updated_at":null,"deleted_at":null}' AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = '"notes"'::regclass AND NOT tgisinternal AND tgtype & 19 = 19)) THEN current_setting((SELECT 'courtroll.table_was_altered'))::bigint
  WHEN NOT ((SELECT count(*) FROM "__audit") = (SELECT count(*) FROM "__w")) THEN current_setting((SELECT 'courtroll.old_values_uncertain'))::bigint
- ELSE (SELECT CASE WHEN n < 0 OR set_config('courtroll.captured', '"notes"'::regclass::oid::text, true) IS NULL THEN 0 END FROM (SELECT count(*) AS n FROM "__w") AS c) END
+ ELSE (SELECT CASE WHEN w.n < 0 OR set_config('courtroll.captured', concat_ws(' ', '"notes"'::regclass::oid, extract(epoch FROM statement_timestamp())::text, 0, w.n, 0), true) IS NULL THEN 0 END FROM (SELECT count(*) AS n FROM "__w") AS w) END

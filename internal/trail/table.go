@@ -212,12 +212,12 @@ type Row struct {
 
 // Created is the inside of the JSON object of the changes by which the row came to be.
 func (r Row) Created() string {
-	return r.join(func(i int, c Column) string { return c.appears(r.After(i), r.Hash) }, nil)
+	return cmp.Or(r.join(func(i int, c Column) string { return c.appears(r.After(i), r.Hash) }, nil), "''")
 }
 
 // Deleted is that of the changes by which the row is gone.
 func (r Row) Deleted() string {
-	return r.join(func(i int, c Column) string { return c.vanishes(r.Before(i), r.Hash) }, nil)
+	return cmp.Or(r.join(func(i int, c Column) string { return c.vanishes(r.Before(i), r.Hash) }, nil), "''")
 }
 
 // Updated is that of the changes of the columns that are chosen. Auto holds those
