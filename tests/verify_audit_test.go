@@ -15,6 +15,7 @@ import (
 
 	"github.com/courtroll/courtroll/audit"
 	"github.com/courtroll/courtroll/internal/pgtest"
+	"github.com/courtroll/courtroll/tenancy"
 )
 
 type HidBoard struct{ ID int64 }
@@ -320,4 +321,31 @@ func TestVerify_Trail(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The catalogue is nobody's: any context will do, behind any walls, and a
+// transaction is asked itself.
+func TestVerify_AnyHandle(t *testing.T) {
+	t.Parallel()
+	eachWall(t, func(t *testing.T, w walls) {
+		b := w.with(t, false, nil, nil)
+		plain := b.DB.Open(postgres.Open(b.AppDSN), &gorm.Config{PrepareStmt: true})
+		use(t, plain, audit.New(audit.Config{Rules: rules}))
+		use(t, plain, tenancy.New(tenancy.Config{Rules: rules, RowLevelSecurity: w.all}))
+		for _, app := range []*gorm.DB{b.app, plain} {
+			for name, ctx := range map[string]context.Context{"nobody": t.Context(), "tenant": b.acme, "system": b.system} {
+				if _, err := audit.Coverage(ctx, app); err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
+				if err := audit.Verify(ctx, app.WithContext(ctx)); err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
+			}
+		}
+		must(t, b.as(b.acme).Transaction(func(tx *gorm.DB) error {
+			must(t, tx.Create(&Author{ID: 1}).Error)
+			must(t, audit.Verify(t.Context(), tx))
+			return tx.Create(&Author{ID: 2, Email: "e"}).Error
+		}))
+	})
 }
