@@ -142,7 +142,7 @@ func newSurvey(ctx context.Context, db *gorm.DB, models []any) (*survey, error) 
 	for _, r := range relations {
 		s.add(r)
 	}
-	s.addMissing(relations)
+	s.addMissing()
 	slices.SortFunc(s.lines, func(a, b Covered) int { return cmp.Compare(a.Table, b.Table) })
 	return s, nil
 }
@@ -253,7 +253,7 @@ var errNoKey = errors.New("its model has no primary key, by which the rows of a 
 
 // addMissing makes the lines of tables that do not exist. A model that something
 // else refers to need not have one, nor one that was met and is gone.
-func (s *survey) addMissing(relations []relation) {
+func (s *survey) addMissing() {
 	for table, k := range s.models {
 		name := plan.Unqualified(table)
 		if k.listed || name == models.AuditLogsTable {

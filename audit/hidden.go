@@ -66,9 +66,9 @@ type function struct {
 // hiddenWrites looks into what writes behind a statement's back. Where no table is
 // audited that triggers do not capture, it may write what it likes.
 func (s *survey) hiddenWrites() ([]*CoverageError, error) {
-	var targets []victim
+	var victims []victim
 	var origins []origin
-	if err := s.read(&targets, targetsSQL, captures(), s.auditedJSON()); err != nil || len(targets) == 0 {
+	if err := s.read(&victims, targetsSQL, captures(), s.auditedJSON()); err != nil || len(victims) == 0 {
 		return nil, err
 	}
 	if err := s.read(&origins, originsSQL, captures()); err != nil {
@@ -88,7 +88,9 @@ func (s *survey) hiddenWrites() ([]*CoverageError, error) {
 	}
 	var faults []*CoverageError
 	for i, o := range origins {
-		faults = append(faults, s.effects(roots[i], functions, targets, o.By)...)
+		q := &inquiry{survey: s, by: o.By, root: roots[i], functions: functions, victims: victims}
+		q.run()
+		faults = append(faults, q.faults...)
 	}
 	return faults, nil
 }
@@ -149,46 +151,56 @@ func (f *function) analyze() {
 	}
 }
 
-// effects returns a fault for each audited table that root, or what it calls,
-// writes, and one if that cannot be told of a part of it.
-func (s *survey) effects(root *function, functions map[string][]*function, targets []victim, by string) (faults []*CoverageError) {
-	reported := map[string]bool{}
-	report := func(f *function, table string, kind error, why string) {
-		if reported[table] {
-			return
-		}
-		reported[table] = true
-		fault := &CoverageError{Table: table, By: by, Kind: kind}
-		if f != root {
-			fault.Cause = errors.New(strings.TrimSpace(fmt.Sprintf("function %q %s", f.Schema+"."+f.Name, why)))
-		} else if why != "" {
-			fault.Cause = errors.New("it " + why)
-		}
-		faults = append(faults, fault)
-	}
-	seen := map[*function]bool{root: true}
-	for due := []*function{root}; len(due) > 0; due = due[1:] {
-		f := due[0]
-		for _, written := range f.routine.Writes {
-			for _, t := range targets {
-				if t.Name == written.Name && cmp.Or(written.Schema, t.Schema) == t.Schema {
-					report(f, t.Table, ErrHiddenWrite, "writes "+written.String())
-				}
-			}
-		}
+// inquiry is what is found out about one trigger or rule.
+type inquiry struct {
+	*survey
+	by        string
+	root      *function
+	functions map[string][]*function // by their names
+	victims   []victim
+	faults    []*CoverageError
+}
+
+// run notes a fault for each audited table that root, or what it calls, writes,
+// and one if that cannot be told of a part of it.
+func (q *inquiry) run() {
+	due := []*function{q.root}
+	for i := 0; i < len(due); i++ {
+		f := due[i]
+		q.reportWrites(f)
 		if f.unreadable != "" {
-			report(f, "", ErrUnreadable, f.unreadable)
+			q.report(f, "", ErrUnreadable, f.unreadable)
 		}
 		for _, call := range f.routine.Calls {
-			for _, called := range functions[call.Name] {
-				if !seen[called] && cmp.Or(call.Schema, called.Schema) == called.Schema && !s.trusts(called) {
-					seen[called] = true
+			for _, called := range q.functions[call.Name] {
+				if cmp.Or(call.Schema, called.Schema) == called.Schema && !slices.Contains(due, called) && !q.trusts(called) {
 					due = append(due, called)
 				}
 			}
 		}
 	}
-	return faults
+}
+
+func (q *inquiry) reportWrites(f *function) {
+	for _, written := range f.routine.Writes {
+		for _, v := range q.victims {
+			if v.Name == written.Name && cmp.Or(written.Schema, v.Schema) == v.Schema {
+				q.report(f, v.Table, ErrHiddenWrite, "writes "+written.String())
+			}
+		}
+	}
+}
+
+// report notes the first fault of a table.
+func (q *inquiry) report(f *function, table string, kind error, why string) {
+	if slices.ContainsFunc(q.faults, func(e *CoverageError) bool { return e.Table == table }) {
+		return
+	}
+	who := "it"
+	if f != q.root {
+		who = fmt.Sprintf("function %q", f.Schema+"."+f.Name)
+	}
+	q.faults = append(q.faults, &CoverageError{Table: table, By: q.by, Kind: kind, Cause: errors.New(who + " " + why)})
 }
 
 func (s *survey) trusts(f *function) bool {

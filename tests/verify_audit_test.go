@@ -230,6 +230,11 @@ func TestVerify_Triggers(t *testing.T) {
 		"RuleNothing":  {sql: `CREATE RULE r AS ON DELETE TO hid_tasks DO INSTEAD NOTHING`},
 		"RuleDisabled": {sql: `CREATE RULE r AS ON INSERT TO hid_others DO ALSO DELETE FROM hid_tasks; ALTER TABLE hid_others DISABLE RULE r`},
 		"RuleCalls":    {sql: bump + `CREATE RULE r AS ON INSERT TO hid_others DO ALSO SELECT third.bump()`, want: []string{`hid_tasks: hidden rule "r" on "hid_others"`}},
+		"Extension": {sql: `CREATE EXTENSION moddatetime; ALTER TABLE hid_others ADD at timestamp;
+			CREATE TRIGGER w BEFORE UPDATE ON hid_others FOR EACH ROW EXECUTE FUNCTION moddatetime(at)`},
+		"ExtensionDeletes": {sql: `CREATE EXTENSION refint;
+			CREATE TRIGGER w AFTER DELETE ON hid_others FOR EACH ROW EXECUTE FUNCTION check_foreign_key(1, 'cascade', 'id', 'hid_tasks', 'up')`, want: unreadable},
+		"ExtensionRunsSQL": {sql: `CREATE EXTENSION dblink;` + fn(`PERFORM dblink_exec('', 'DELETE FROM hid_tasks')`), want: unreadable},
 		"OtherLanguage": {sql: `CREATE LANGUAGE other HANDLER plpgsql_call_handler; CREATE FUNCTION w() RETURNS trigger LANGUAGE other AS 'x';
 			CREATE TRIGGER w AFTER INSERT ON hid_others EXECUTE FUNCTION w()`, want: unreadable},
 	} {
