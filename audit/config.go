@@ -21,6 +21,11 @@ type Config struct {
 	// Exclude lists the tables that leave no trail. Default: none.
 	Exclude []Exclusion
 
+	// TrustedFunctions lists the functions of triggers and rules that [Verify] is
+	// not to look into, nor at what they call: those of which it cannot tell what
+	// they write, and those whose writes need no entry. Default: none.
+	TrustedFunctions []TrustedFunction
+
 	// RequireActor refuses writes without an actor's ID, and those of an
 	// [Anonymous] one, with [ErrNoActor]. Default: they are recorded as nobody's.
 	RequireActor bool
@@ -50,6 +55,14 @@ type Config struct {
 type Exclusion struct {
 	// Model is a model, or the name of a table.
 	Model any
+	// Reason says why, for whoever asks. It must not be blank.
+	Reason string
+}
+
+// TrustedFunction is a function of the database that somebody has looked at.
+type TrustedFunction struct {
+	// Name is its name, with its schema or without.
+	Name string
 	// Reason says why, for whoever asks. It must not be blank.
 	Reason string
 }

@@ -38,7 +38,8 @@
 // # What is not
 //
 // Statements that go to the *sql.DB behind GORM, cascades of foreign keys and
-// writes by triggers leave no entry. An UPDATE with a FROM of its own, an update
+// writes by triggers leave no entry: [Verify] finds the latter two at the start,
+// and [Coverage] says table by table what is captured. An UPDATE with a FROM of its own, an update
 // of a model without primary key, and an upsert by the name of a constraint are
 // refused. An upsert onto a row that another transaction inserted at the same
 // moment fails with [ErrAudit], for its old values would be a guess, and so does

@@ -88,6 +88,11 @@ func (p *Plugin) exclude(db *gorm.DB) error {
 		}
 		p.excluded[name] = true
 	}
+	for _, f := range p.config.TrustedFunctions {
+		if strings.TrimSpace(f.Name) == "" || strings.TrimSpace(f.Reason) == "" {
+			return fmt.Errorf("trusting function %q: the name or the reason is missing", f.Name)
+		}
+	}
 	return nil
 }
 

@@ -249,7 +249,7 @@ func TestCaptureFollowsTagsAndLimit(t *testing.T) {
 	for _, test := range []struct {
 		models []any
 		want   string
-	}{{[]any{&Folder{}}, "longe... [cut: 16 bytes]"}, {[]any{&Folder{}, &briefFolder{}}, "[redacted]"}} {
+	}{{[]any{&Folder{}}, "longe...[cut from 16 bytes]"}, {[]any{&Folder{}, &briefFolder{}}, "[redacted]"}} {
 		if _, err := migrate.New(d.owner, cfg).CaptureByTrigger(t.Context(), test.models...); err != nil {
 			t.Fatal(err)
 		}

@@ -37,6 +37,7 @@ var layers = []layer{
 	{name: "models", testsOurs: []string{"migrate"}},
 	{name: "tenancy/tenancytest", ours: []string{"models", "tenancy", "internal"}, testsOurs: []string{"audit", "migrate"}},
 	{name: "tenancy", ours: []string{"models", "internal"}, testsOurs: []string{"migrate"}},
+	{name: "audit/audittest", ours: []string{"models", "audit", "internal"}, testsOurs: []string{"tenancy", "migrate"}},
 	{name: "audit", ours: []string{"models", "tenancy", "internal"}, testsOurs: []string{"migrate"}},
 	{name: "migrate", ours: []string{"models", "internal"}, testsOurs: []string{"tenancy", "audit"}},
 	{name: "examples", ours: []string{"models", "tenancy", "audit", "migrate", "internal", "internal/pgtest"}, outside: true},

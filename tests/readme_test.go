@@ -32,6 +32,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/courtroll/courtroll/audit"
+	"github.com/courtroll/courtroll/audit/audittest"
 	"github.com/courtroll/courtroll/migrate"
 	"github.com/courtroll/courtroll/models"
 	"github.com/courtroll/courtroll/tenancy"
@@ -47,6 +48,7 @@ var (
 	_ = postgres.Open
 	_ *gorm.DB
 	_ = audit.New
+	_ = audittest.AllModelsCovered
 	_ = migrate.New
 	_ models.Tenant
 	_ = tenancy.New
