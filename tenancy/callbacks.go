@@ -20,7 +20,7 @@ func (p *Plugin) registerCallbacks(db *gorm.DB) error {
 		Query:  set(p.guardQuery),
 		Update: set(p.guardUpdate),
 		Delete: set(p.guardChange),
-		Row:    hooks.Set{Guard: p.guardRow, Open: p.open, Close: p.close},
+		Row:    hooks.Set{Guard: p.guardRow, Open: p.openRow, Close: p.close},
 		Raw:    set(func(*gorm.DB) {}), // the text is there: the verifier decides
 	}.Register(db)
 }
@@ -45,12 +45,19 @@ func (p *Plugin) routed(guard func(*gorm.DB)) func(*gorm.DB) {
 func (p *Plugin) openBound(db *gorm.DB) {
 	p.open(db)
 	pool := stmtpool.Of(db.Statement)
+	p.readFresh(pool, db.Statement)
 	if pool == nil || p.router == nil || !p.router.unbound(db.Statement.Context) {
 		return
 	}
 	if err := pool.Begin(db.Statement.Context); err != nil {
 		_ = db.AddError(err)
 	}
+}
+
+// openRow is for rows that GORM reads after the callbacks, if it does.
+func (p *Plugin) openRow(db *gorm.DB) {
+	p.open(db)
+	p.readFreshLater(stmtpool.Of(db.Statement), db.Statement)
 }
 
 // open puts the check of the final text between the statement and its

@@ -23,6 +23,7 @@ type Plugin struct {
 	texts    sqllex.Cache
 	router   *router  // nil where all statements go to one pool that binds them
 	proven   sync.Map // names of tables that row-level security confines
+	fresh    freshSchemas
 }
 
 // New returns the plugin, for [gorm.DB.Use]. It checks nothing: every error of

@@ -44,7 +44,7 @@ func (c *Conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 	}
 	defer c.disarm()
 	rows, err := c.inner.QueryContext(ctx, query, args)
-	return rows, c.failed(err)
+	return announced(ctx, rows), c.failed(err)
 }
 
 // ExecContext implements [driver.ExecerContext].
@@ -92,7 +92,7 @@ func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driv
 	}
 	defer s.conn.disarm()
 	rows, err := s.Stmt.QueryContext(ctx, args)
-	return rows, s.conn.failed(err)
+	return announced(ctx, rows), s.conn.failed(err)
 }
 
 func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {

@@ -30,6 +30,10 @@ type Pool struct {
 	Verify []func(query string, args []any) error
 	// Rewriter changes the verified text; nil changes nothing.
 	Rewriter Rewriter
+	// Reading is called where there are rows, before GORM reads them; nil is left out.
+	Reading func()
+	// Undo is called by [Close]; nil is left out.
+	Undo func()
 	// Err is the error that the database had, before anyone translated it.
 	Err error
 
@@ -104,6 +108,9 @@ func Begin(ctx context.Context, pool gorm.ConnPool, options *sql.TxOptions) (gor
 // [Pool.Begin]: a failed COMMIT is the statement's error. Closing twice does nothing.
 func Close(db *gorm.DB) {
 	pool := Of(db.Statement)
+	if pool != nil && pool.Undo != nil {
+		pool.Undo()
+	}
 	switch {
 	case pool == nil:
 		return
@@ -188,6 +195,9 @@ func (p *Pool) QueryContext(ctx context.Context, query string, args ...any) (*sq
 	p.stuck = true
 	rows, err := p.ConnPool.QueryContext(ctx, query, args...)
 	p.stuck = false
+	if err == nil && p.Reading != nil {
+		p.Reading()
+	}
 	return rows, p.failed(err)
 }
 

@@ -56,13 +56,9 @@ var reads = []verb{
 		var shelves []Shelf
 		err := w.db(ctx).Preload("Books").Find(&shelves).Error
 		for _, shelf := range shelves {
-			if shelf.TenantID != w.tenant {
-				w.t.Errorf("preload: %s got a shelf of %q", w.tenant, shelf.TenantID)
-			}
+			w.isOwn("preload, shelf", shelf.TenantID, err)
 			for _, book := range shelf.Books {
-				if book.TenantID != w.tenant {
-					w.t.Errorf("preload: %s got a book of %q", w.tenant, book.TenantID)
-				}
+				w.isOwn("preload, book", book.TenantID, err)
 			}
 		}
 		return err
@@ -124,11 +120,21 @@ var reads = []verb{
 // looked checks books that were read.
 func (w *worker) looked(what string, err error, books *[]Book) error {
 	if err != nil {
+		for _, book := range *books {
+			w.isOwn(what, book.TenantID, err)
+		}
 		*books = nil
 		return err
 	}
 	w.sees(what, *books)
 	return nil
+}
+
+// isOwn checks what is in a struct, also after an error: then it may be nothing.
+func (w *worker) isOwn(what, tenant string, err error) {
+	if tenant != w.tenant && (err == nil || tenant != "") {
+		w.t.Errorf("%s: %s got a row of %q with the error %v", what, w.tenant, tenant, err)
+	}
 }
 
 // halfRead closes rows of which there are more, on one connection or in a transaction.
