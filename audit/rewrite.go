@@ -245,7 +245,11 @@ func (c *change) settled(last []string) string {
 	if c.keepsReplaced() {
 		cleared = ` OR set_config('` + replacedSetting + `', '', true) IS NULL`
 	}
-	done, counts := "w.n", c.counted()
+	rows := `"__w"`
+	if len(last) > 0 && (c.op == opCreate || c.op == opDelete) { // each row leaves an entry
+		rows, last = last[0], last[1:]
+	}
+	done, counts := "w.n", c.counted(rows)
 	for i, table := range last {
 		done += fmt.Sprintf(" + c%d.n", i)
 		counts += fmt.Sprintf(`, (SELECT count(*) AS n FROM %s) AS c%d`, table, i)
@@ -256,11 +260,12 @@ func (c *change) settled(last []string) string {
 
 // counted counts the rows that changed, as w.n, and for an upsert those that it
 // made, as w.created.
-func (c *change) counted() string {
+func (c *change) counted(rows string) string {
+	created := ""
 	if c.op == opUpsert {
-		return `(SELECT count(*) AS n, count(*) FILTER (WHERE "__created") AS created FROM "__w") AS w`
+		created = `, count(*) FILTER (WHERE "__created") AS created`
 	}
-	return `(SELECT count(*) AS n FROM "__w") AS w`
+	return `(SELECT count(*) AS n` + created + ` FROM ` + rows + `) AS w`
 }
 
 func (c *change) mark() string {

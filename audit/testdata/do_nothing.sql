@@ -4,7 +4,7 @@ WITH "__w" AS (INSERT INTO "notes" ("id") VALUES ($1) ON CONFLICT DO NOTHING
  SELECT public."courtroll_uuidv7"(), $2::text, 'create', 'notes', w."id"::text, $4::text, 
  ('{"changes":{' || concat_ws(',', '"id":{"old":null,"new":' || w."id"::text || '}',
   '"tenant_id":{"old":null,"new":' || to_json(w."tenant_id")::text || '}',
-  '"a\"b":{"old":null,"new":' || CASE WHEN octet_length(w."a""b") > 16384 THEN to_json(left(w."a""b", 16384) || '...[cut from ' || octet_length(w."a""b") || ' bytes]')::text ELSE to_json(w."a""b")::text END || '}',
+  '"a\"b":{"old":null,"new":' || to_json(CASE WHEN octet_length(w."a""b") > 16384 THEN left(w."a""b", 16384) || '...[cut from ' || octet_length(w."a""b") || ' bytes]' ELSE w."a""b" END)::text || '}',
   '"pin":{"old":null,"new":' || CASE WHEN w."pin" IS NOT NULL THEN '"[redacted]"' END || '}',
   '"updated_at":{"old":null,"new":' || CASE WHEN NOT isfinite(w."updated_at") THEN to_json(w."updated_at")::text WHEN w."updated_at" >= '0001-01-01 00:00:00Z' THEN rtrim(to_json(w."updated_at" AT TIME ZONE 'UTC')::text, '"') || '+00:00"' ELSE replace(to_json(w."updated_at" AT TIME ZONE 'UTC')::text, ' BC"', '+00:00 BC"') END || '}',
   '"deleted_at":{"old":null,"new":' || CASE WHEN NOT isfinite(w."deleted_at") THEN to_json(w."deleted_at")::text WHEN w."deleted_at" >= '0001-01-01 00:00:00Z' THEN rtrim(to_json(w."deleted_at" AT TIME ZONE 'UTC')::text, '"') || '+00:00"' ELSE replace(to_json(w."deleted_at" AT TIME ZONE 'UTC')::text, ' BC"', '+00:00 BC"') END || '}') || '},"transaction_id":"' || (SELECT pg_current_xact_id()::text) || '"' || $5::text)::jsonb, coalesce(w."tenant_id"::text, $3::text), clock_timestamp()

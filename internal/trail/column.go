@@ -91,15 +91,19 @@ const notInJSONB = `\\u(0000|d[89a-f])|[0-9.]e[+-]?[0-9]{4}`
 
 // cut renders a value that may be too long: its start, with a marker.
 func (c Column) cut(expr string) string {
-	start, length := "left("+expr+"::text, %[1]d)", "octet_length("+expr+"::text)"
-	switch c.Type {
-	case "bytea":
-		start, length = `'\x' || encode(substr(`+expr+`, 1, %[1]d), 'hex')`, "octet_length("+expr+")"
-	case "text", "varchar":
-		start, length = "left("+expr+", %[1]d)", "octet_length("+expr+")"
+	text := expr + "::text"
+	length, start := "octet_length("+text+")", fmt.Sprintf("left(%s, %d)", text, c.Limit)
+	if c.Type == "bytea" {
+		length, start = "octet_length("+expr+")", fmt.Sprintf(`'\x' || encode(substr(%s, 1, %d), 'hex')`, expr, c.Limit)
 	}
-	return fmt.Sprintf(`CASE WHEN `+length+` > %[1]d THEN to_json(`+start+` || '...[cut from ' || `+length+` || ' bytes]')::text ELSE `+
-		strings.ReplaceAll(c.whole(expr), "%", "%%")+` END`, c.Limit)
+	if c.Type == "text" || c.Type == "varchar" {
+		text, length, start = expr, "octet_length("+expr+")", fmt.Sprintf("left(%s, %d)", expr, c.Limit)
+	}
+	condition, marked := fmt.Sprintf("%s > %d", length, c.Limit), start+` || '...[cut from ' || `+length+` || ' bytes]'`
+	if c.Type == "text" || c.Type == "varchar" {
+		return `to_json(CASE WHEN ` + condition + ` THEN ` + marked + ` ELSE ` + text + ` END)::text`
+	}
+	return `CASE WHEN ` + condition + ` THEN to_json(` + marked + `)::text ELSE ` + c.whole(expr) + ` END`
 }
 
 // Hash holds the SQL of what a keyed hash takes: the two padded keys of
