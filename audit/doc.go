@@ -16,8 +16,9 @@
 // only the time of the update, leaves no entry.
 //
 // A write that cannot be captured is refused with [ErrUnaudited]: SQL written
-// by hand, and a table of which no model is known. The trail itself is
-// append-only, and takes its time from the database.
+// by hand, and a table of which no model is known, unless triggers capture the
+// table (CaptureByTrigger of package migrate). The trail itself is append-only,
+// and takes its time from the database.
 //
 // # What is recorded
 //
@@ -31,19 +32,30 @@
 // [Record] writes an event that is no change of a row. What its data holds under
 // the name of a secret is redacted at any depth.
 //
-// The struct tag audit:"-" leaves a column out, and audit:"redact" records that
-// it changed but not what. Columns whose names speak of secrets (password,
-// token, api_key and the like) are redacted unless tagged audit:"keep".
+// Struct tags say how a column enters the trail: audit:"-" not at all,
+// audit:"redact" that it changed but not what, audit:"hash" as a hash with
+// [Config.HashKey], by which equal values of one tenant are known to be equal,
+// audit:"cut=N" with N bytes at most instead of [Config.MaxValueBytes]. Columns
+// whose names speak of secrets (password, token, api_key and the like) are
+// redacted unless tagged audit:"keep". Where models of one table differ, the
+// stricter tag holds.
+//
+// # How
+//
+// The columns are those that the table has: the catalogue is read once for each
+// table and model, and a statement fails with [ErrAudit] where the table is not
+// the one that was read, once. An update compares the columns that it names, and
+// all of them where a trigger may change others. PostgreSQL 18 returns the old
+// version of a row by itself; before, the statement locks and reads the rows
+// before it changes them. Either way it is one statement, without a round trip of
+// its own, whatever the number of rows.
 //
 // # What is not
 //
 // Statements that go to the *sql.DB behind GORM, cascades of foreign keys and
-// writes by triggers leave no entry: [Verify] finds the latter two at the start,
-// and [Coverage] says table by table what is captured. An UPDATE with a FROM of its own, an update
-// of a model without primary key, and an upsert by the name of a constraint are
-// refused. An upsert onto a row that another transaction inserted at the same
-// moment fails with [ErrAudit], for its old values would be a guess, and so does
-// an update of a row whose key another transaction changed: run it again. The
-// columns of an entry are those of the models of the table that are known, and
-// those that the statement writes: list the models in Config.Models.
+// writes by triggers leave no entry of the plugin's: [Verify] finds the latter two
+// at the start, and [Coverage] says table by table what is captured. An update
+// fails with [ErrAudit] where another transaction changes its rows' keys meanwhile:
+// run it again. Before PostgreSQL 18 an upsert of a partitioned table or a view is
+// refused.
 package audit

@@ -20,7 +20,7 @@ const capturedSQL = `SELECT count(*) = 4 FROM pg_catalog.pg_trigger WHERE tgreli
 
 var (
 	errNoTrigger = errors.New("no trigger captures the table (migrate.CaptureByTrigger)")
-	errOutlives  = errors.New("rows that are read later need a transaction, so that triggers know the actor")
+	errOutlives  = errors.New("the rows of Row, Rows and Scan are read later: use Find, a transaction, or tenancy.Postgres, so that triggers know the actor")
 )
 
 // leaveToTrigger returns nil if the statement may go as it is, for triggers of

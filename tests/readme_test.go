@@ -25,6 +25,7 @@ import (
 	"log"
 	"net/http"
 	"net/netip"
+	"os"
 	"testing"
 
 	"gorm.io/datatypes"
@@ -41,6 +42,7 @@ import (
 
 var (
 	_ = errors.Is
+	_ = os.Getenv
 	_ = log.Fatal
 	_ http.Handler
 	_ netip.Addr
