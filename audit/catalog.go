@@ -107,6 +107,6 @@ func (p *Plugin) forgetTables() {
 }
 
 // nobody is a context of no tenant: the catalogue is nobody's.
-type nobody struct{ context.Context }
+type nobody struct{ context.Context } //nolint:containedctx // it is the context, without its values
 
 func (nobody) Value(any) any { return nil }

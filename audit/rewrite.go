@@ -154,7 +154,7 @@ func (c *change) render(returning bool) (rewritten, error) {
 		body = c.query[:c.text.Tokens[at].Pos]
 	}
 	body = strings.TrimRight(body, "; \n") // and perhaps it ends in a comment
-	write, locked := c.write(body, at)
+	write, locked := c.write(body)
 	list, returned, result := "", "", `SELECT count(*) FROM "__w"`
 	var last []string
 	if returning || c.byFunction() || c.keepsReplaced() {
@@ -197,10 +197,10 @@ func (c *change) returning() int {
 }
 
 // write returns the statement with a RETURNING of ours, and what locks its rows before.
-func (c *change) write(body string, returning int) (write, locked string) {
+func (c *change) write(body string) (write, locked string) {
 	switch {
 	case c.op == opUpdate && !c.returnsOld():
-		return c.joined(returning), c.lockUpdated()
+		return c.joined(), c.lockUpdated()
 	case c.op == opUpsert && !c.returnsOld():
 		return c.lockFirst(body) + "\n RETURNING " + c.alias + `.*, (` + c.alias + `.xmax = 0) AS "__created"`, c.lockConflicting()
 	case c.op == opUpdate:

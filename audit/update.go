@@ -88,19 +88,19 @@ func (c *change) lockUpdated() string {
 
 // joined joins the UPDATE to the rows that were locked. Its own condition is not
 // asked again, but where it joins other tables.
-func (c *change) joined(returning int) string {
+func (c *change) joined() string {
 	condition := ""
 	if c.update.where != "" && c.repeats() {
 		condition = " AND (" + c.update.where + "\n)"
 	}
-	olds := ""
+	var olds strings.Builder
 	for i := range c.table.Columns {
 		if c.needsOld(i) {
-			olds += `, "__audit".` + oldName(i)
+			olds.WriteString(`, "__audit".` + oldName(i))
 		}
 	}
 	return fmt.Sprintf("UPDATE %s SET %s\n FROM %s\"__audit\" WHERE %s%s\n RETURNING %s.*%s",
-		c.update.target, c.update.set, c.update.from, c.join(), condition, c.alias, olds)
+		c.update.target, c.update.set, c.update.from, c.join(), condition, c.alias, &olds)
 }
 
 func (c *change) repeats() bool { return c.update.from != "" || c.table.Kind == "v" }

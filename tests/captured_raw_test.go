@@ -38,7 +38,11 @@ func TestCaptured_ByHand(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			return rows.Close()
+			defer rows.Close()
+			for rows.Next() {
+				continue
+			}
+			return rows.Err()
 		}))
 		failed := errors.New("failed")
 		must(t, ignore(hal.Transaction(func(tx *gorm.DB) error { return errors.Join(byHand(tx, "lost"), failed) }), failed))

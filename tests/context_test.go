@@ -16,7 +16,7 @@ import (
 )
 
 // bothEntries makes a change and an event, and returns their two entries.
-func (b *bundle) bothEntries(t *testing.T, ctx context.Context) []models.AuditLog { //nolint:revive // t comes first
+func (b *bundle) bothEntries(t *testing.T, ctx context.Context) []models.AuditLog {
 	t.Helper()
 	must(t, b.as(ctx).Create(&Author{ID: 1, Email: "e"}).Error)
 	must(t, audit.Record(ctx, b.app, audit.Event{Action: "a.b", ResourceType: "c"}))

@@ -100,8 +100,8 @@ func TestEventData_Commits(t *testing.T) {
 			for i := range parts {
 				parts[i] = name.Draw(rt, "name") + ":" + value(rt, depth-1)
 			}
-			parts = append(parts, secrets.Draw(rt, "secret")+`:{"x":["`+secret+`"]}`)
-			return "{" + strings.Join(parts, ",") + "}"
+			hidden := secrets.Draw(rt, "secret") + `:{"x":["` + secret + `"]}`
+			return "{" + strings.Join(append([]string{hidden}, parts...), ",") + "}"
 		}
 		return scalar.Draw(rt, "scalar")
 	}

@@ -78,7 +78,7 @@ func CompileAudited(s *schema.Schema, table Table) (*Audited, error) {
 
 // marksDeleted reports whether GORM sets the column in place of deleting the row.
 func marksDeleted(f *schema.Field) bool {
-	_, ok := reflect.New(f.IndirectFieldType).Interface().(schema.DeleteClausesInterface)
+	_, ok := reflect.TypeAssert[schema.DeleteClausesInterface](reflect.New(f.IndirectFieldType))
 	return ok
 }
 
