@@ -17,7 +17,7 @@ import (
 func TestMain(m *testing.M) { pgtest.Main(m) }
 
 var (
-	programs = flag.Int("programs", 200, "how many programs to run in the form of the audit plugin alone; the other runs a part of them")
+	programs = flag.Int("programs", defaultPrograms, "how many programs to run in the form of the audit plugin alone; the other runs a part of them")
 	editFile = flag.String("edits", "", "a file of Wikipedia edits, as examples/quickstart reads it, to replay in the place of its sample")
 	gitFile  = flag.String("git-events", "", "a file of git events, as testdata/README.md describes it, to replay in the place of the sample there")
 )
