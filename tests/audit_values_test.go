@@ -29,6 +29,8 @@ type Sample struct {
 	Tags     string `gorm:"type:text[]"`
 	Flag     *bool
 	Place    string `gorm:"type:point"`
+	During   string `gorm:"type:tstzrange"`
+	Spans    string `gorm:"type:tstzmultirange"`
 }
 
 // TestAudit_Values changes every column, and folds the trail: after each entry
@@ -47,9 +49,11 @@ func TestAudit_Values(t *testing.T) {
 	rows := []Sample{{
 		At: at, Exact: at, Wall: at, Day: at, Clock: "12:30:00", Big: 1 << 60, Amount: "1.0", Ratio: 0.1, Raw: []byte{0, 255},
 		Doc: datatypes.JSON(`{"b": [1, null], "a": "é"}`), Old: `{"b":1, "a":2}`, Tags: `{a,"b c"}`, Place: "(1,2)",
+		During: "[2026-07-01 12:00+02,infinity)", Spans: "{[-infinity,1999-01-01 10:00+00],[2026-07-01 12:00+02,)}",
 	}, {
 		ID: 1, At: at.Add(time.Microsecond), Exact: at.Add(time.Millisecond), Wall: at.Add(1e9), Day: at.AddDate(0, 0, 1), Clock: "12:30:01",
 		Big: 1<<60 + 1, Amount: "1.00", Ratio: 0.3, Raw: []byte{}, Doc: datatypes.JSON(`[]`), Old: `{}`, Tags: `{}`, Flag: &yes, Place: "(1,3)",
+		During: "(0044-03-15 12:00+00 BC,2026-07-01 12:00:00.5+02]", Spans: "{}",
 	}}
 	var images []string
 	for i := range rows {

@@ -73,16 +73,24 @@ func (c Column) whole(expr string) string {
 		return `CASE WHEN array_ndims(` + expr + `) > 1 THEN to_json(` + expr + `)::text ELSE (SELECT '[' || coalesce(string_agg(coalesce(` + each +
 			`, 'null'), ',' ORDER BY n), '') || ']' FROM unnest(` + expr + `) WITH ORDINALITY AS u (e, n) HAVING ` + expr + ` IS NOT NULL) END`
 	case "tstzrange":
-		bound := func(end string) string {
-			at := end + "(" + expr + ")"
-			return `coalesce('"' || CASE WHEN isfinite(` + at + `) THEN (` + at + ` AT TIME ZONE 'UTC')::text || '+00' ELSE ` + at + `::text END || '"', '')`
-		}
-		return `to_json(CASE WHEN isempty(` + expr + `) THEN 'empty' WHEN ` + expr + ` IS NOT NULL THEN CASE WHEN lower_inc(` + expr + `) THEN '[' ELSE '(' END || ` + bound("lower") + ` || ',' || ` +
-			bound("upper") + ` || CASE WHEN upper_inc(` + expr + `) THEN ']' ELSE ')' END END)::text`
+		return "to_json(" + utcRange(expr) + ")::text"
+	case "tstzmultirange":
+		return `to_json((SELECT '{' || coalesce(string_agg(` + utcRange("r") + `, ',' ORDER BY r), '') || '}' FROM unnest(` + expr +
+			`) AS u (r) HAVING ` + expr + ` IS NOT NULL))::text`
 	case "json":
 		return fmt.Sprintf(`CASE WHEN %[1]s::text ~* '%[2]s' THEN to_json(%[1]s::text)::text ELSE %[1]s::text END`, expr, notInJSONB)
 	}
 	return "to_json(" + expr + ")::text"
+}
+
+// utcRange is the text that a tstzrange has in a session in UTC, NULL if it is.
+func utcRange(expr string) string {
+	bound := func(end string) string {
+		at := end + "(" + expr + ")"
+		return `coalesce(CASE WHEN isfinite(` + at + `) THEN '"' || regexp_replace((` + at + ` AT TIME ZONE 'UTC')::text, '( BC)?$', '+00\1') || '"' ELSE ` + at + `::text END, '')`
+	}
+	return `CASE WHEN isempty(` + expr + `) THEN 'empty' WHEN ` + expr + ` IS NOT NULL THEN CASE WHEN lower_inc(` + expr + `) THEN '[' ELSE '(' END || ` + bound("lower") +
+		` || ',' || ` + bound("upper") + ` || CASE WHEN upper_inc(` + expr + `) THEN ']' ELSE ')' END END`
 }
 
 // notInJSONB matches what the type json takes and jsonb may not: escapes of NUL
