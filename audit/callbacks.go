@@ -31,8 +31,8 @@ func (p *Plugin) guardChange(db *gorm.DB) {
 	if db.Error != nil || db.DryRun {
 		return
 	}
-	name := tableOf(db.Statement)
-	if !p.leavesTrail(name) {
+	schema, name := tableOf(db.Statement)
+	if !p.leavesTrail(schema, name) {
 		p.recordSystemScope(db)
 		return
 	}
@@ -44,8 +44,7 @@ func (p *Plugin) guardChange(db *gorm.DB) {
 }
 
 func (p *Plugin) admit(stmt *gorm.Statement) error {
-	name := tableOf(stmt)
-	if name == "" {
+	if _, name := tableOf(stmt); name == "" {
 		return ErrUnaudited
 	}
 	if actor, _ := ActorFromContext(stmt.Context); p.config.RequireActor && !actor.named() {
@@ -54,18 +53,25 @@ func (p *Plugin) admit(stmt *gorm.Statement) error {
 	return nil
 }
 
-// leavesTrail reports whether changes of the table are recorded. The trail itself is not.
-func (p *Plugin) leavesTrail(table string) bool {
-	return !p.excluded[table] && table != models.AuditLogsTable
+// leavesTrail reports whether changes of the table are recorded. The trail itself is
+// not. A name without a schema is that of the search path, or of public.
+func (p *Plugin) leavesTrail(schema, table string) bool {
+	for _, given := range p.excluded[table] {
+		if given == schema || given == "" && schema == "public" || given == "public" && schema == "" {
+			return false
+		}
+	}
+	return table != models.AuditLogsTable
 }
 
-// tableOf returns the name of the statement's table, empty if it is not a single one.
-func tableOf(stmt *gorm.Statement) string {
+// tableOf returns the names of the statement's table and its schema, empty if it is
+// not a single one.
+func tableOf(stmt *gorm.Statement) (schema, table string) {
 	if stmt.TableExpr == nil {
-		return plan.Unqualified(stmt.Table)
+		return plan.Split(stmt.Table)
 	}
 	ref, _ := sqllex.ParseTable(stmt.TableExpr.SQL)
-	return ref.Name
+	return ref.Schema, ref.Name
 }
 
 // capture makes the statement write its own trail.
@@ -73,13 +79,13 @@ func (p *Plugin) capture(db *gorm.DB, isDelete bool) {
 	if db.Error != nil || db.DryRun {
 		return
 	}
-	name := tableOf(db.Statement)
+	schema, name := tableOf(db.Statement)
 	pool := stmtpool.Open(db)
 	if name == models.AuditLogsTable {
 		pool.Verify = append(pool.Verify, appendOnly)
 		return
 	}
-	if !p.leavesTrail(name) {
+	if !p.leavesTrail(schema, name) {
 		pool.Verify = append(pool.Verify, p.rawVerifier(db, pool, false))
 		return
 	}
@@ -148,7 +154,7 @@ func (p *Plugin) rawVerifier(db *gorm.DB, pool *stmtpool.Pool, outlives bool) ve
 			case !ref.Write:
 			case ref.Name == models.AuditLogsTable:
 				return &ChangeError{Table: ref.Name, Kind: ErrAppendOnly}
-			case p.leavesTrail(ref.Name):
+			case p.leavesTrail(ref.Schema, ref.Name):
 				if err := p.leaveToTrigger(db.Statement.Context, pool, ref, outlives); err != nil {
 					return &ChangeError{Table: ref.Name, Kind: ErrUnaudited, Cause: err}
 				}

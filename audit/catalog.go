@@ -88,7 +88,7 @@ func (p *Plugin) compile(ctx context.Context, conn gorm.ConnPool, t target) (*co
 	if err := stmtpool.ScanRow(nobody{ctx}, conn, &catalogue, trail.CatalogSQL, t.name); err != nil {
 		return nil, err
 	}
-	table, err := trail.Compile(t.plan(), catalogue.String, p.config.MaxValueBytes)
+	table, err := trail.Compile(t.plan(), catalogue.String, p.config.MaxValueChars)
 	if err != nil {
 		return nil, err
 	}

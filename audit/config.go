@@ -34,13 +34,13 @@ type Config struct {
 	// trail holds HMAC-SHA256 of the tenant and the value. It has at least 32 bytes
 	// and comes from where secrets are kept. The server computes the hash, from the
 	// key as a parameter: a server that logs the parameters of statements logs the key.
-	// It is needed where a column is so tagged. Default: none.
+	// It is needed where a column is so tagged. Default: nil, which is none.
 	HashKey []byte
 
-	// MaxValueBytes is the length, as text, above which a value is cut, with a
-	// marker that tells its length. A tag audit:"cut=N" sets another for a column.
-	// Default: 16 KiB.
-	MaxValueBytes int
+	// MaxValueChars is the number of characters of a value's text (of bytes, of a
+	// bytea) that the trail holds. A longer one is cut, with a marker that tells its
+	// length. A tag audit:"cut=N" sets another for a column. Default: 16,384.
+	MaxValueChars int
 
 	// OnLost is called for each [Event.BestEffort] that could not be recorded, with
 	// the context and the event that [Record] was given, secrets in its Data

@@ -35,7 +35,7 @@
 // Struct tags say how a column enters the trail: audit:"-" not at all,
 // audit:"redact" that it changed but not what, audit:"hash" as a hash with
 // [Config.HashKey], by which equal values of one tenant are known to be equal,
-// audit:"cut=N" with N bytes at most instead of [Config.MaxValueBytes]. Columns
+// audit:"cut=N" with N characters at most instead of [Config.MaxValueChars]. Columns
 // whose names speak of secrets (password, token, api_key and the like) are
 // redacted unless tagged audit:"keep". Where models of one table differ, the
 // stricter tag holds.

@@ -19,7 +19,7 @@ var (
 	// table of which no model is known. The way out is GORM's methods with the
 	// model, the model in Config.Models where the table is reached by its name, or
 	// an exclusion of the table in [Config.Exclude].
-	ErrUnaudited = errors.New("the write cannot be captured: use GORM's methods with the table's model (listed in Config.Models where the table is reached by name), or name the table in Config.Exclude with a reason")
+	ErrUnaudited = errors.New("the write cannot be captured: use GORM's methods with the table's model (listed in Config.Models where the table is reached by name), capture it with migrate.CaptureByTrigger, or name it in Config.Exclude with a reason")
 
 	// ErrAppendOnly is an update or a delete of the audit trail, or a row of it
 	// that names its own time.
@@ -27,7 +27,7 @@ var (
 
 	// ErrNoActor is a write without an actor where [Config.RequireActor] is set.
 	// The way out is a context made by [WithActor].
-	ErrNoActor = errors.New("no actor: use db.WithContext with a context made by audit.WithActor")
+	ErrNoActor = errors.New("no actor with an ID, or an anonymous one: use db.WithContext with a context made by audit.WithActor")
 
 	// ErrDisplaced is a statement on a handle on which another plugin, installed
 	// after this one, replaced or removed its callbacks, or anchored its own so

@@ -23,13 +23,13 @@ type Plugin struct {
 	config   Config
 	registry *plan.Registry
 	handle   *gorm.DB
-	excluded map[string]bool
+	excluded map[string][]string // the schemas that were given with a name, "" where none was
 	texts    sqllex.Cache
 	lost     atomic.Uint64 // see Lost
 	mu       sync.RWMutex
 	models   map[modelOf]*plan.Audited // as each model has it
 	tables   map[string]*plan.Audited  // merged over the models of each table, by its name with its schema
-	names    map[string][]string       // the tables of a name without schema
+	named    map[string]*plan.Audited  // merged over the tables of a name: one may be reached by another's
 	compiled map[target]*compiled
 }
 
@@ -55,17 +55,17 @@ func (p *Plugin) Initialize(db *gorm.DB) error {
 	if err != nil {
 		return fmt.Errorf("audit: %w", err)
 	}
-	if n := len(p.config.HashKey); n > 0 && n < minKey {
-		return fmt.Errorf("audit: Config.HashKey has %d bytes, and needs at least %d", n, minKey)
+	if n := len(p.config.HashKey); p.config.HashKey != nil && n < minKey {
+		return fmt.Errorf("audit: Config.HashKey has %d bytes, and needs at least %d, or to be nil", n, minKey)
 	}
-	if p.config.MaxValueBytes < 0 {
-		return errors.New("audit: Config.MaxValueBytes is negative")
+	if p.config.MaxValueChars < 0 {
+		return errors.New("audit: Config.MaxValueChars is negative")
 	}
 	if err := p.exclude(db); err != nil {
 		return fmt.Errorf("audit: %w", err)
 	}
 	p.registry, p.handle = registry, db
-	p.models, p.tables, p.names = map[modelOf]*plan.Audited{}, map[string]*plan.Audited{}, map[string][]string{}
+	p.models, p.tables, p.named = map[modelOf]*plan.Audited{}, map[string]*plan.Audited{}, map[string]*plan.Audited{}
 	p.forgetTables()
 	if err := p.learnModels(db); err != nil {
 		return fmt.Errorf("audit: %w", err)
@@ -77,16 +77,17 @@ func (p *Plugin) Initialize(db *gorm.DB) error {
 }
 
 func (p *Plugin) exclude(db *gorm.DB) error {
-	p.excluded = map[string]bool{}
+	p.excluded = map[string][]string{}
 	for _, exclusion := range p.config.Exclude {
-		name, err := plan.TableName(db, exclusion.Model)
+		table, err := plan.QualifiedName(db, exclusion.Model)
 		if err != nil {
 			return err
 		}
 		if strings.TrimSpace(exclusion.Reason) == "" {
-			return fmt.Errorf("excluding table %q: the reason is missing", name)
+			return fmt.Errorf("excluding table %q: the reason is missing", table)
 		}
-		p.excluded[name] = true
+		schema, name := plan.Split(table)
+		p.excluded[name] = append(p.excluded[name], schema)
 	}
 	for _, f := range p.config.TrustedFunctions {
 		if strings.TrimSpace(f.Name) == "" || strings.TrimSpace(f.Reason) == "" {
@@ -134,14 +135,12 @@ func (s source) plan() *plan.Audited {
 // is recorded as its own models say, or, where none is known, as the statement's
 // model does. The zero source is that of a table of which nothing is known.
 func (p *Plugin) audited(s *schema.Schema, name string) (source, error) {
-	if s == nil || plan.Unqualified(s.Table) != name {
-		if table := p.named(name); table != nil || s == nil {
-			return source{table: table}, nil
-		}
-	}
 	p.mu.RLock()
-	own, table := p.models[modelOf{s, name}], p.tables[s.Table]
+	own, table := p.models[modelOf{s, name}], p.named[name]
 	p.mu.RUnlock()
+	if s == nil || plan.Unqualified(s.Table) != name && table != nil {
+		return source{table: table}, nil
+	}
 	if own == nil {
 		var err error
 		if own, table, err = p.learn(s, name); err != nil {
@@ -152,17 +151,6 @@ func (p *Plugin) audited(s *schema.Schema, name string) (source, error) {
 		return source{table: own}, nil
 	}
 	return source{own: own, table: table}, nil
-}
-
-// named returns what the models of a table say, nil if none is known, or if
-// tables of that name are in several schemas.
-func (p *Plugin) named(name string) *plan.Audited {
-	p.mu.RLock()
-	defer p.mu.RUnlock()
-	if names := p.names[name]; len(names) == 1 {
-		return p.tables[names[0]]
-	}
-	return nil
 }
 
 func (p *Plugin) learn(s *schema.Schema, name string) (own, table *plan.Audited, err error) {
@@ -178,13 +166,16 @@ func (p *Plugin) learn(s *schema.Schema, name string) (own, table *plan.Audited,
 	if plan.Unqualified(s.Table) != name {
 		return own, nil, nil
 	}
-	if table = p.tables[s.Table]; table == nil {
+	p.tables[s.Table] = merge(p.tables[s.Table], own, known.Column)
+	p.named[name] = merge(p.named[name], own, known.Column)
+	return own, p.named[name], nil
+}
+
+func merge(table, own *plan.Audited, tenant string) *plan.Audited {
+	if table == nil {
 		table = own
-		p.names[name] = append(p.names[name], s.Table)
-	} else {
-		table = table.Merge(own)
 	}
-	table.Tenant = known.Column
-	p.tables[s.Table] = table
-	return own, table, nil
+	merged := table.Merge(own)
+	merged.Tenant = tenant
+	return merged
 }

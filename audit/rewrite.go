@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/courtroll/courtroll/internal/plan"
 	"github.com/courtroll/courtroll/internal/sqllex"
 	"github.com/courtroll/courtroll/internal/trail"
 	"github.com/courtroll/courtroll/models"
@@ -95,9 +96,10 @@ func (c *change) readAssigned() []int {
 	}
 	var columns []int
 	due := true
-	for _, t := range c.text.Tokens[start+1:] {
+	for i, t := range c.text.Tokens[start+1:] {
+		distinct := c.text.Tokens[start+i].Is("distinct") // of IS DISTINCT FROM
 		switch {
-		case t.Depth == 0 && (t.Is("where") || t.Is("returning") || t.Is("from")):
+		case t.Depth == 0 && (t.Is("where") || t.Is("returning") || t.Is("from") && !distinct):
 			return columns
 		case t.Depth == 0 && t.IsSymbol(','):
 			due = true
@@ -237,13 +239,13 @@ func (c *change) needsOld(column int) bool {
 // trail is written, and fails, before the first row is read. Then triggers are
 // told who wrote it, which is not before the last function in the statement has run.
 func (c *change) settled(last []string) string {
-	check := `CASE WHEN NOT (` + c.table.Unaltered(c.tableName(), c.op == opUpdate || c.op == opUpsert) + `) THEN ` + fail(alteredSetting)
+	check := `CASE WHEN NOT (` + c.table.Unaltered(c.tableName(), c.op == opUpdate || c.op == opUpsert, len(c.joins()) > 0) + `) THEN ` + fail(alteredSetting)
 	if c.op == opUpdate && !c.returnsOld() {
 		check += "\n WHEN NOT (" + c.complete() + `) THEN ` + fail(uncertainSetting)
 	}
-	cleared := ""
+	then := ""
 	if c.keepsReplaced() {
-		cleared = ` OR set_config('` + replacedSetting + `', '', true) IS NULL`
+		then = cleared()
 	}
 	rows := `"__w"`
 	if len(last) > 0 && (c.op == opCreate || c.op == opDelete) { // each row leaves an entry
@@ -255,7 +257,7 @@ func (c *change) settled(last []string) string {
 		counts += fmt.Sprintf(`, (SELECT count(*) AS n FROM %s) AS c%d`, table, i)
 	}
 	return check + "\n" + ` ELSE (SELECT CASE WHEN ` + done + ` < 0 OR set_config('` + models.CapturedSetting + `', ` + c.mark() +
-		`, true) IS NULL` + cleared + ` THEN 0 END FROM ` + counts + `) END`
+		`, true) IS NULL` + then + ` THEN 0 END FROM ` + counts + `) END`
 }
 
 // counted counts the rows that changed, as w.n, and for an upsert those that it
@@ -300,9 +302,16 @@ func (c *change) trail() string {
 	action, changes, from, condition := c.entry(row)
 	values := []string{c.table.UUID, p(1) + "::text", action, trail.Literal(c.table.Name), c.table.ResourceID(c.identity, row.Hash), p(3) + "::text",
 		"\n " + trail.Metadata(changes, p(4)+"::text")}
-	from = "\n FROM \"__w\" AS w" + from
+	if c.keepsReplaced() { // the join must not change the order in which the rows changed
+		from = "\n FROM (SELECT *, row_number() OVER () AS \"__n\" FROM \"__w\") AS w" + from
+	} else {
+		from = "\n FROM \"__w\" AS w" + from
+	}
 	if condition != "" {
 		from += "\n WHERE " + condition
+	}
+	if c.keepsReplaced() {
+		from += "\n ORDER BY w.\"__n\""
 	}
 	if c.byFunction() {
 		return `SELECT ` + c.table.Record + `(` + strings.Join(values, ", ") + `), ` + tenant + from
@@ -336,6 +345,9 @@ func (c *change) entry(row trail.Row) (action, changes, from, condition string) 
 		changed += " AS changed"
 	}
 	action, condition = c.updateAction(), "d.changed <> ''"
+	if marker := c.table.At(c.table.DeletedAt); marker >= 0 && c.compares(marker) && c.table.Columns[marker].Treatment == plan.Omit {
+		condition = "(" + condition + " OR " + c.table.Action(c.before, c.after) + " <> 'update')"
+	}
 	from = ` CROSS JOIN LATERAL (SELECT ` + changed + ` OFFSET 0) AS d`
 	if c.op == opUpsert {
 		action = `CASE WHEN w."__created" THEN 'create' ELSE ` + action + ` END`

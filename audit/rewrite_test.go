@@ -17,7 +17,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-const catalogue = `{"version": %d, "kind": "r", "audit_logs": "public", "uuid": "public", "unique": [{"columns": ["id"], "primary": true}], "columns": [
+const catalogue = `{"version": %d, "kind": "r", "audit_logs": "public", "uuid": "public", "unique": [{"columns": ["id"], "index": 1}], "columns": [
 	{"name": "id", "type": "int8", "not_null": true}, {"name": "tenant_id", "type": "text"}, {"name": "a\"b", "type": "text", "wide": true},
 	{"name": "pin", "type": "text"}, {"name": "updated_at", "type": "timestamptz"}, {"name": "deleted_at", "type": "timestamptz"}]}`
 
@@ -94,9 +94,9 @@ func TestRewrite_Refuses(t *testing.T) {
 		"another table":                 {query: `UPDATE "other" SET "x"=$1`},
 		"a read":                        {query: `SELECT * FROM "notes"`},
 		"a CTE":                         {query: `WITH x AS (SELECT 1) DELETE FROM "notes"`},
-		"a view without a key":          {`UPDATE "notes" SET "x"=$1`, []string{`"kind": "r"`, `"kind": "v"`, `{"columns": ["id"], "primary": true}`, ``, `{"name": "id"`, `{"name": "other"`}},
+		"a view without a key":          {`UPDATE "notes" SET "x"=$1`, []string{`"kind": "r"`, `"kind": "v"`, `{"columns": ["id"], "index": 1}`, ``, `{"name": "id"`, `{"name": "other"`}},
 		"an upsert of a partitioned":    {`INSERT INTO "notes" ("x") VALUES ($1) ON CONFLICT ("id") DO UPDATE SET "x"=$1`, []string{`"kind": "r"`, `"kind": "p"`}},
-		"an upsert without a key":       {`INSERT INTO "notes" ("x") VALUES ($1) ON CONFLICT (lower("x")) DO UPDATE SET "x"=$1`, []string{`{"columns": ["id"], "primary": true}`, ``}},
+		"an upsert without a key":       {`INSERT INTO "notes" ("x") VALUES ($1) ON CONFLICT (lower("x")) DO UPDATE SET "x"=$1`, []string{`{"columns": ["id"], "index": 1}`, ``}},
 		"a RETURNING that nobody reads": {query: `DELETE FROM "notes" RETURNING *`},
 	} {
 		if _, err := audit.Rewrite(tc.query, 1, notes(t, 15_00_18, tc.edit...), false, false); err == nil {

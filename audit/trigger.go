@@ -19,7 +19,7 @@ const capturedSQL = `SELECT count(*) = 4 FROM pg_catalog.pg_trigger WHERE tgreli
 	AND tgname IN ('` + models.CaptureInsertTrigger + `', '` + models.CaptureUpdateTrigger + `', '` + models.CaptureDeleteTrigger + `', '` + models.CaptureTruncateTrigger + `')`
 
 var (
-	errNoTrigger = errors.New("no trigger captures the table (migrate.CaptureByTrigger)")
+	errNoTrigger = errors.New("no trigger captures the table")
 	errOutlives  = errors.New("the rows of Row, Rows and Scan are read later: use Find, a transaction, or tenancy.Postgres, so that triggers know the actor")
 )
 

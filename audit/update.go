@@ -63,6 +63,8 @@ func (c *change) joins() []int {
 		return c.upsert.joins
 	case c.op == opUpdate && c.table.Kind == "v":
 		return c.table.ID
+	case c.op == opUpdate && c.table.Children:
+		return nil
 	}
 	return c.table.Unique
 }
@@ -80,7 +82,7 @@ func (c *change) lockUpdated() string {
 		from += ", " + strings.TrimSuffix(c.update.from, ", ")
 	}
 	columns := strings.TrimPrefix(c.olds(c.alias), ", ")
-	if len(c.joins()) == 0 {
+	if len(c.joins()) == 0 || c.table.Triggers && c.table.Kind != "v" {
 		columns = strings.TrimSuffix(c.alias+`.ctid AS "__ctid", `+c.alias+`.tableoid AS "__tableoid", `+columns, ", ")
 	}
 	return `"__audit" AS (SELECT ` + columns + ` FROM ` + from + condition + "\n FOR NO KEY UPDATE OF " + c.alias + "),\n"
@@ -108,7 +110,7 @@ func (c *change) repeats() bool { return c.update.from != "" || c.table.Kind == 
 // join is the condition on which a row is the one that was locked.
 func (c *change) join() string {
 	if len(c.joins()) == 0 {
-		return c.alias + "." + ctid + " AND " + c.alias + `.tableoid = "__audit"."__tableoid"`
+		return c.samePlace()
 	}
 	var join []string
 	for _, i := range c.joins() {
@@ -117,10 +119,15 @@ func (c *change) join() string {
 	return strings.Join(join, " AND ")
 }
 
+// samePlace is the condition on which a row is where the one was that was locked.
+func (c *change) samePlace() string {
+	return c.alias + "." + ctid + " AND " + c.alias + `.tableoid = "__audit"."__tableoid"`
+}
+
 // complete reports whether every row that was locked was also found again by
 // its key, so that its change is made, and recorded with its own old values. A
-// trigger may have kept some from being changed; a key that another transaction
-// changed meanwhile would lose the change.
+// trigger may have kept some from being changed: those are where they were. A key
+// that another transaction changed meanwhile would lose the change.
 func (c *change) complete() string {
 	locked := `(SELECT count(*) FROM "__audit")`
 	if c.repeats() {
@@ -139,7 +146,7 @@ func (c *change) complete() string {
 	}
 	found := locked + ` = (SELECT count(*) FROM "__w")`
 	if c.table.Triggers {
-		found += ` OR (SELECT count(*) FROM "__audit") = (SELECT count(*) FROM "__audit" JOIN ` + c.update.target + ` ON ` + c.join() + `)`
+		found += ` OR (SELECT count(*) FROM "__audit") = (SELECT count(*) FROM "__audit" JOIN ` + c.update.target + ` ON ` + c.samePlace() + `)`
 	}
 	return found
 }

@@ -1,9 +1,11 @@
 package audit
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
+	"github.com/courtroll/courtroll/internal/sqllex"
 	"github.com/courtroll/courtroll/internal/trail"
 )
 
@@ -22,8 +24,13 @@ type upsert struct {
 	joins  []int // columns by which old and new rows are joined
 }
 
-// replacedSetting holds rows that an upsert replaced, while it runs.
-const replacedSetting = "courtroll.replaced"
+// The rows that an upsert replaced are kept, while it runs, in settings of this
+// name and a number: each that is added copies those that its setting has. The
+// setting without a number says that there are any.
+const (
+	replacedSetting  = "courtroll.replaced"
+	replacedSettings = 256
+)
 
 func (c *change) readUpsert(conflict int) error {
 	c.upsert.where = c.keyword("where", c.setAt())
@@ -59,7 +66,7 @@ func (c *change) conflictJoins() []int {
 }
 
 // conflictTarget returns the columns of the conflict target, none if it has
-// anything else.
+// anything else, as a condition.
 func (c *change) conflictTarget(conflict int) (columns []int) {
 	tokens := c.text.Tokens[conflict+1:]
 	if len(tokens) > 2 && tokens[0].Is("on") && tokens[1].Is("constraint") {
@@ -67,7 +74,7 @@ func (c *change) conflictTarget(conflict int) (columns []int) {
 	}
 	for i, t := range tokens {
 		switch {
-		case t.IsSymbol(')') && t.Depth == 0:
+		case t.IsSymbol(')') && t.Depth == 0 && i+1 < len(tokens) && tokens[i+1].Is("do"):
 			return columns
 		case i%2 == 1 && t.IsName() && c.table.At(t.Text) >= 0:
 			columns = append(columns, c.table.At(t.Text))
@@ -80,7 +87,8 @@ func (c *change) conflictTarget(conflict int) (columns []int) {
 }
 
 // conflictKeys returns the target's values of each row to insert, as the text
-// has them. A row that leaves one to the database is left out: it is not known yet.
+// has them. A row of which one is no parameter and no constant is left out: it is
+// not known yet, or would not be the same a second time.
 func (c *change) conflictKeys(conflict int) (keys []string) {
 	values := c.keyword("values", c.text.Refs[0].Index)
 	if values < 0 || values > conflict || len(c.upsert.target) == 0 {
@@ -90,19 +98,25 @@ func (c *change) conflictKeys(conflict int) (keys []string) {
 	var row []string
 	from := values
 	for i := values + 1; i < conflict; i++ {
-		switch t := c.text.Tokens[i]; {
+		t := c.text.Tokens[i]
+		switch ends := t.IsSymbol(',') && t.Depth == 1 || t.IsSymbol(')') && t.Depth == 0; {
 		case t.Depth == 0 && t.IsSymbol('('):
 			row, from = nil, i
-		case t.Depth == 1 && t.IsSymbol(','):
+		case ends && i == from+2 && isConstant(c.text.Tokens[i-1]):
 			row, from = append(row, c.slice(from, i)), i
-		case t.Depth == 0 && t.IsSymbol(')'):
-			if key, ok := c.keyOf(inserted, append(row, c.slice(from, i))); ok {
+		case ends:
+			row, from = append(row, ""), i
+		}
+		if t.Depth == 0 && t.IsSymbol(')') {
+			if key, ok := c.keyOf(inserted, row); ok {
 				keys = append(keys, key)
 			}
 		}
 	}
 	return keys
 }
+
+func isConstant(t sqllex.Token) bool { return t.Kind == sqllex.Param || t.Kind == sqllex.Literal }
 
 // inserted returns the columns that the INSERT lists.
 func (c *change) inserted(values int) (columns []int) {
@@ -114,16 +128,21 @@ func (c *change) inserted(values int) (columns []int) {
 	return columns
 }
 
+// keyOf returns a row's key. Several columns have their types with them: the rows
+// are compared as a table, of which nothing else tells.
 func (c *change) keyOf(inserted []int, row []string) (string, bool) {
 	key := make([]string, len(c.upsert.target))
 	for i, column := range c.upsert.target {
 		at := slices.Index(inserted, column)
-		if at < 0 || at >= len(row) || strings.EqualFold(row[at], "default") {
+		if at < 0 || at >= len(row) || row[at] == "" {
 			return "", false
 		}
 		key[i] = row[at]
+		if len(key) > 1 {
+			key[i] += "::" + c.table.Columns[column].SQLType
+		}
 	}
-	return "(" + strings.Join(key, ", ") + "\n)", true
+	return "(" + strings.Join(key, ", ") + ")", true
 }
 
 // lockConflicting returns the common table expression that locks the rows that
@@ -131,13 +150,17 @@ func (c *change) keyOf(inserted []int, row []string) (string, bool) {
 func (c *change) lockConflicting() string {
 	condition := "false"
 	if len(c.upsert.keys) > 0 {
-		condition = c.targetRow() + " IN (" + strings.Join(c.upsert.keys, ", ") + ")"
+		list := strings.Join(c.upsert.keys, ", ")
+		if len(c.upsert.target) > 1 {
+			list = "VALUES " + list
+		}
+		condition = c.targetRow() + " IN (" + list + ")"
 	}
 	if c.table.Tenant != "" {
 		tenant := parameter(c.params+2) + "::text"
 		condition += " AND (" + tenant + " IS NULL OR " + c.alias + "." + trail.Quote(c.table.Tenant) + "::text = " + tenant + ")"
 	}
-	return `"__audit" AS (SELECT true AS "__found"` + c.olds(c.alias) + ` FROM ` + c.tableName() + ` AS ` + c.alias +
+	return `"__audit" AS (SELECT true AS "__found"` + c.olds(c.alias) + ` FROM ONLY ` + c.tableName() + ` AS ` + c.alias +
 		"\n WHERE " + condition + "\n FOR NO KEY UPDATE),\n"
 }
 
@@ -156,8 +179,9 @@ func (c *change) keepsReplaced() bool { return c.op == opUpsert && !c.returnsOld
 
 // lockFirst makes the conflict's update ask for __audit, and keep a row that is not there.
 func (c *change) lockFirst(body string) string {
-	keep := `set_config('` + replacedSetting + `', concat(current_setting('` + replacedSetting + `', true), encode(convert_to((` +
-		c.alias + `.*)::text, 'UTF8'), 'hex'), ','), true) IS NOT NULL`
+	chunk := fmt.Sprintf("'%s_' || (hashtext(%s.ctid::text) & %d)", replacedSetting, c.alias, replacedSettings-1)
+	keep := `set_config(` + chunk + `, concat(current_setting(` + chunk + `, true), encode(convert_to((` + c.alias +
+		`.*)::text, 'UTF8'), 'hex'), ','), true) IS NOT NULL AND set_config('` + replacedSetting + `', ` + exactText + `, true) IS NOT NULL`
 	if len(c.upsert.keys) > 0 {
 		var olds []string
 		for _, i := range c.upsert.target {
@@ -166,18 +190,31 @@ func (c *change) lockFirst(body string) string {
 		keep = `CASE WHEN ` + c.targetRow() + ` IN (SELECT ` + strings.Join(olds, ", ") + ` FROM "__audit") THEN true ELSE ` + keep + ` END`
 	}
 	if c.upsert.where < 0 {
-		return body + "\n WHERE " + keep
+		return body + "\n WHERE (" + keep + ")"
 	}
 	at := c.text.Tokens[c.upsert.where].Pos + len("WHERE")
-	return body[:at] + " (" + body[at:] + "\n) AND " + keep
+	return body[:at] + " (" + body[at:] + "\n) AND (" + keep + ")"
+}
+
+// exactText is true where a row's text in this session is all of the row: in other
+// styles of dates its times may be read as others, and with less digits its floats.
+const exactText = `CASE WHEN current_setting('datestyle') LIKE 'ISO%' AND current_setting('extra_float_digits')::int > 0 THEN 'true'
+	ELSE current_setting((SELECT '` + uncertainSetting + `')) END`
+
+// numbers are those of the settings that hold rows.
+var numbers = fmt.Sprintf(`generate_series(0, CASE WHEN current_setting('%s', true) = 'true' THEN %d ELSE -1 END)`, replacedSetting, replacedSettings-1)
+
+// cleared empties the settings.
+func cleared() string {
+	return ` OR (SELECT count(set_config('` + replacedSetting + `_' || i, '', true)) FROM ` + numbers + ` AS i) < 0 OR set_config('` + replacedSetting + `', '', true) IS NULL`
 }
 
 // replaced joins a row that was updated to its old version. What the setting
 // holds is read when all rows are written.
 func (c *change) replaced() string {
 	late := `SELECT true` + c.olds("(s.r)") + ` FROM (SELECT convert_from(decode(h, 'hex'), 'UTF8')::` + c.tableName() +
-		` AS r FROM (SELECT count(*) AS n FROM "__w") AS c CROSS JOIN LATERAL string_to_table(CASE WHEN c.n >= 0 THEN current_setting('` +
-		replacedSetting + `', true) END, ',') AS h WHERE h <> '' OFFSET 0) AS s`
+		` AS r FROM (SELECT count(*) AS n FROM "__w") AS c CROSS JOIN LATERAL (SELECT i FROM ` + numbers + ` AS i WHERE c.n >= 0) AS s
+ CROSS JOIN LATERAL string_to_table(current_setting('` + replacedSetting + `_' || i, true), ',') AS h WHERE h <> '' OFFSET 0) AS s`
 	var join []string
 	equal := " = "
 	if c.table.EqualNulls(c.upsert.joins) {

@@ -180,7 +180,7 @@ func (r *captureRun) add(ctx context.Context, name string, audited *plan.Audited
 	if err != nil {
 		return err
 	}
-	table, err := trail.Compile(audited, catalogue[0], r.cfg.MaxValueBytes)
+	table, err := trail.Compile(audited, catalogue[0], r.cfg.MaxValueChars)
 	if err != nil {
 		return err
 	}

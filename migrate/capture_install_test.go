@@ -244,12 +244,12 @@ func (briefFolder) TableName() string { return "folders" }
 func TestCaptureFollowsTagsAndLimit(t *testing.T) {
 	t.Parallel()
 	d := setupDesk(t, false)
-	cfg := migrate.Config{MaxValueBytes: 5}
+	cfg := migrate.Config{MaxValueChars: 5}
 	insert := `INSERT INTO folders (tenant_id, name) VALUES ('a', 'longer than five')`
 	for _, test := range []struct {
 		models []any
 		want   string
-	}{{[]any{&Folder{}}, "longe...[cut from 16 bytes]"}, {[]any{&Folder{}, &briefFolder{}}, "[redacted]"}} {
+	}{{[]any{&Folder{}}, "longe...[cut from 16 characters]"}, {[]any{&Folder{}, &briefFolder{}}, "[redacted]"}} {
 		if _, err := migrate.New(d.owner, cfg).CaptureByTrigger(t.Context(), test.models...); err != nil {
 			t.Fatal(err)
 		}

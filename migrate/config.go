@@ -41,10 +41,10 @@ type Config struct {
 	// Default: none.
 	TrustedRoles []string
 
-	// MaxValueBytes is the length, as text, above which the triggers of
+	// MaxValueChars is the number of characters above which the triggers of
 	// [Migrator.CaptureByTrigger] cut a value: the same as package audit is given.
-	// Default: 16 KiB.
-	MaxValueBytes int
+	// Default: 16,384.
+	MaxValueChars int
 
 	// LockTimeout is the longest wait for the migration lock, which another
 	// instance holds while it migrates. Zero means [DefaultLockTimeout]; a

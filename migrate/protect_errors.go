@@ -38,7 +38,7 @@ var (
 	ErrUnsafeRole = errors.New("the role could get around the policies")
 
 	// ErrNotOwner means that the handle's login does not own a table.
-	ErrNotOwner = errors.New("this login does not own the table: run Protect as its owner")
+	ErrNotOwner = errors.New("this login does not own the table: run this as its owner")
 
 	// ErrNoRole means that a role of Config.TrustedRoles does not exist.
 	ErrNoRole = errors.New("no such role: create it, or take it off Config.TrustedRoles")

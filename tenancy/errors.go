@@ -33,7 +33,7 @@ var (
 	// that cannot be read well enough to know, or that changes settings. The way
 	// out is GORM's query methods, a join by the name of an association, a
 	// *gorm.DB as sub-query, or, to read, a context made by [AsSystem].
-	ErrOpaqueSQL = errors.New("hand-written SQL reaches a tenant-owned table, changes settings or cannot be read: use GORM's methods, joins by the name of an association and a *gorm.DB as sub-query, or a context of tenancy.AsSystem")
+	ErrOpaqueSQL = errors.New("hand-written SQL reaches a tenant-owned table, changes settings or cannot be read: use GORM's methods, joins by the name of an association and a *gorm.DB as sub-query; to read, a context of tenancy.AsSystem; or protect the table (migrate.Protect, Config.RowLevelSecurity, Verify)")
 
 	// ErrUnclassified is a statement on a table of which it is not known whether
 	// it is tenant-owned. The way out is a model with the tenant column, listed in

@@ -175,7 +175,7 @@ func TestHash(t *testing.T) {
 	must(t, b.as(b.system).Model(&Vault{}).Where("1=1").Update("email", nil).Error)
 	want := func(tenant string) string {
 		mac := hmac.New(sha256.New, hashKey)
-		mac.Write([]byte(tenant + "\x1f" + email))
+		mac.Write([]byte(fmt.Sprint(len(tenant), ":", tenant, email)))
 		return "hmac-sha256:" + hex.EncodeToString(mac.Sum(nil))
 	}
 	got := b.text(t, `SELECT DISTINCT tenant_id || ' ' || coalesce(metadata->'changes'->'email'->>'new', metadata->'changes'->'email'->>'old') FROM audit_logs
@@ -187,7 +187,7 @@ func TestHash(t *testing.T) {
 	for name, config := range map[string]audit.Config{
 		"no key":      {Rules: tenancy.Rules{Models: []any{&Vault{}}}},
 		"a short key": {HashKey: []byte("short")},
-		"a limit":     {MaxValueBytes: -1},
+		"a limit":     {MaxValueChars: -1},
 	} {
 		if err := b.OpenApp(&gorm.Config{}).Use(audit.New(config)); err == nil {
 			t.Errorf("%s: no error", name)
@@ -203,14 +203,14 @@ func TestHash(t *testing.T) {
 // TestCut: a long value is recorded by its start, and that it changed behind it.
 func TestCut(t *testing.T) {
 	t.Parallel()
-	b := setupWith(t, audit.Config{Rules: rules, MaxValueBytes: 100})
+	b := setupWith(t, audit.Config{Rules: rules, MaxValueChars: 60})
 	long := strings.Repeat("é", 100)
 	must(t, b.as(b.hal).Create(&Author{ID: 1, Name: long}).Error)
 	must(t, b.as(b.hal).Model(&Author{ID: 1}).Update("name", long+"!").Error)
 	changes, err := audit.Changes(b.trail(t)[1])
 	must(t, err)
-	start := strings.Repeat("é", 100)
-	if got := changes["name"]; string(got.Old) != `"`+start+`...[cut from 200 bytes]"` || string(got.New) != `"`+start+`...[cut from 201 bytes]"` {
+	start := strings.Repeat("é", 60)
+	if got := changes["name"]; string(got.Old) != `"`+start+`...[cut from 100 characters]"` || string(got.New) != `"`+start+`...[cut from 101 characters]"` {
 		t.Errorf("got %s and %s", got.Old, got.New)
 	}
 }

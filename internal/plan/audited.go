@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/schema"
@@ -32,7 +33,7 @@ const (
 type Column struct {
 	Name      string
 	Treatment Treatment
-	Limit     int  // bytes above which a value is cut; 0 is the default
+	Limit     int  // characters above which a value is cut; 0 is the default
 	Auto      bool // GORM sets it at every update; alone it is no change
 }
 
@@ -62,6 +63,9 @@ var secretParts = []string{
 // CompileAudited reads a model's columns.
 func CompileAudited(s *schema.Schema, table Table) (*Audited, error) {
 	a := &Audited{Table: table.Name, Tenant: table.Column, Keys: slices.Clone(s.PrimaryFieldDBNames)}
+	for i, key := range a.Keys {
+		a.Keys[i] = Name(key)
+	}
 	for _, name := range s.DBNames {
 		field := s.FieldsByDBName[name]
 		column, err := columnOf(field)
@@ -69,7 +73,7 @@ func CompileAudited(s *schema.Schema, table Table) (*Audited, error) {
 			return nil, err
 		}
 		if a.DeletedAt == "" && marksDeleted(field) {
-			a.DeletedAt, a.Flag = name, field.FieldType != reflect.TypeFor[gorm.DeletedAt]()
+			a.DeletedAt, a.Flag = column.Name, field.FieldType != reflect.TypeFor[gorm.DeletedAt]()
 		}
 		a.Columns = append(a.Columns, column)
 	}
@@ -120,9 +124,9 @@ func (a *Audited) Merge(b *Audited) *Audited {
 }
 
 // columnOf reads the tag of a field: "keep", "hash", "redact", "-", or "cut=N"
-// for a limit of N bytes. Keep and cut speak against what the name tells.
+// for a limit of N characters. Keep and cut speak against what the name tells.
 func columnOf(f *schema.Field) (Column, error) {
-	c := Column{Name: f.DBName, Auto: f.AutoUpdateTime > 0}
+	c := Column{Name: Name(f.DBName), Auto: f.AutoUpdateTime > 0}
 	tag := f.Tag.Get(auditTag)
 	limit, isCut := strings.CutPrefix(tag, "cut=")
 	switch {
@@ -136,7 +140,7 @@ func columnOf(f *schema.Field) (Column, error) {
 	case isCut:
 		n, err := strconv.Atoi(limit)
 		if err != nil || n <= 0 {
-			return c, fmt.Errorf(`field %s of %s: audit:%q: the limit is a number of bytes above 0`, f.Name, f.Schema.Name, tag)
+			return c, fmt.Errorf(`field %s of %s: audit:%q: the limit is a number of characters above 0`, f.Name, f.Schema.Name, tag)
 		}
 		c.Limit = n
 	default:
@@ -158,14 +162,31 @@ func IsSecret(name string) bool {
 	return slices.ContainsFunc(secretParts, func(part string) bool { return strings.Contains(joined, part) })
 }
 
-// snake writes a name in snake case.
+// snake writes a name in snake case; capitals in a row are one word.
 func snake(name string) string {
 	var b strings.Builder
-	for i, c := range name {
-		if unicode.IsUpper(c) && i > 0 {
+	before := ' '
+	for _, c := range name {
+		if unicode.IsUpper(c) && unicode.IsLower(before) {
 			b.WriteByte('_')
 		}
 		b.WriteRune(unicode.ToLower(c))
+		before = c
 	}
 	return b.String()
+}
+
+// maxName is how many bytes of a name PostgreSQL keeps.
+const maxName = 63
+
+// Name cuts a name as the server does: it keeps whole characters.
+func Name(name string) string {
+	if len(name) <= maxName {
+		return name
+	}
+	end := maxName
+	for end > 0 && !utf8.RuneStart(name[end]) {
+		end--
+	}
+	return name[:end]
 }

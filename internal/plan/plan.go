@@ -145,6 +145,9 @@ func TableName(db *gorm.DB, model any) (string, error) {
 	return Unqualified(table), err
 }
 
+// QualifiedName is TableName with the schema, if it has one.
+func QualifiedName(db *gorm.DB, model any) (string, error) { return tableOf(db, model) }
+
 func tableOf(db *gorm.DB, model any) (string, error) {
 	if name, ok := model.(string); ok {
 		if Unqualified(name) == "" {

@@ -14,6 +14,7 @@ import (
 type Column struct {
 	plan.Column
 	Type      string // base type in pg_catalog, or the name of any other
+	SQLType   string // the type itself, as SQL names it
 	NotNull   bool
 	Generated bool
 	Exact     bool // its = tells apart whatever the trail shows apart
@@ -30,18 +31,22 @@ var exact = map[string]bool{
 	"date": true, "time": true, "timestamp": true, "timestamptz": true, "bytea": true, "name": true,
 }
 
-// images holds functions of types whose text a setting of the session may shorten.
-var images = map[string]string{"float4": "float4send", "float8": "float8send"}
-
 // differs is the condition that two values of the column are shown differently.
 func (c Column) differs(before, after string) string {
 	if c.Exact {
 		return before + " IS DISTINCT FROM " + after
 	}
-	if send := images[c.Type]; send != "" {
-		return send + "(" + before + ") IS DISTINCT FROM " + send + "(" + after + ")"
+	return "record_image_ne(ROW(" + before + "), ROW(" + after + "))"
+}
+
+// canonical is the value's text in the same form in every session: of times
+// that in UTC, as JSON has it.
+func (c Column) canonical(expr string) string {
+	switch c.Type {
+	case "timestamptz", "timestamp", "date":
+		return "(" + c.whole(expr) + ")::json #>> '{}'"
 	}
-	return before + "::text IS DISTINCT FROM " + after + "::text"
+	return expr + "::text"
 }
 
 // value returns the text of the value as JSON, NULL if the value is.
@@ -50,7 +55,7 @@ func (c Column) value(expr string, hash Hash) string {
 	case c.Treatment == plan.Redact || c.Treatment == plan.Hash && hash.Inner == "":
 		return `CASE WHEN ` + expr + ` IS NOT NULL THEN '"` + Redacted + `"' END`
 	case c.Treatment == plan.Hash:
-		return hash.of(expr + "::text")
+		return hash.of(c.canonical(expr))
 	case c.Wide:
 		return c.cut(expr)
 	}
@@ -97,17 +102,23 @@ func utcRange(expr string) string {
 // and of surrogates, and numbers of more digits than numeric has.
 const notInJSONB = `\\u(0000|d[89a-f])|[0-9.]e[+-]?[0-9]{4}`
 
-// cut renders a value that may be too long: its start, with a marker.
+// cut renders a value that may be too long: its start, with a marker. It asks for
+// the number of bytes first, which a value that is stored apart tells by itself.
 func (c Column) cut(expr string) string {
-	text := expr + "::text"
-	length, start := "octet_length("+text+")", fmt.Sprintf("left(%s, %d)", text, c.Limit)
+	text, unit := expr+"::text", "characters"
+	switch c.Type {
+	case "text", "varchar":
+		text = expr
+	case "bytea":
+		unit = "bytes"
+	}
+	length, start := "char_length("+text+")", fmt.Sprintf("left(%s, %d)", text, c.Limit)
+	condition := fmt.Sprintf("octet_length(%s) > %d AND %s > %d", text, c.Limit, length, c.Limit)
 	if c.Type == "bytea" {
 		length, start = "octet_length("+expr+")", fmt.Sprintf(`'\x' || encode(substr(%s, 1, %d), 'hex')`, expr, c.Limit)
+		condition = fmt.Sprintf("%s > %d", length, c.Limit)
 	}
-	if c.Type == "text" || c.Type == "varchar" {
-		text, length, start = expr, "octet_length("+expr+")", fmt.Sprintf("left(%s, %d)", expr, c.Limit)
-	}
-	condition, marked := fmt.Sprintf("%s > %d", length, c.Limit), start+` || '...[cut from ' || `+length+` || ' bytes]'`
+	marked := start + ` || '...[cut from ' || ` + length + ` || ' ` + unit + `]'`
 	if c.Type == "text" || c.Type == "varchar" {
 		return `to_json(CASE WHEN ` + condition + ` THEN ` + marked + ` ELSE ` + text + ` END)::text`
 	}
@@ -120,9 +131,11 @@ func (c Column) cut(expr string) string {
 type Hash struct{ Inner, Outer, Tenant string }
 
 // of hashes a text with its tenant before it, so that equal values of two
-// tenants have different hashes.
+// tenants have different hashes. The tenant's length comes first, or else a part
+// of it could be taken for the value's.
 func (h Hash) of(text string) string {
-	message := `convert_to(coalesce(` + h.Tenant + `, '') || E'\x1f' || ` + text + `, 'UTF8')`
+	tenant := `coalesce(` + h.Tenant + `, '')`
+	message := `convert_to(octet_length(` + tenant + `) || ':' || ` + tenant + ` || ` + text + `, 'UTF8')`
 	return `'"hmac-sha256:' || encode(sha256(` + h.Outer + ` || sha256(` + h.Inner + ` || ` + message + `)), 'hex') || '"'`
 }
 

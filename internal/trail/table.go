@@ -15,20 +15,22 @@ import (
 	"github.com/courtroll/courtroll/models"
 )
 
-// DefaultLimit is the number of bytes above which a value is cut.
+// DefaultLimit is the number of characters above which a value is cut.
 const DefaultLimit = 16 << 10
 
 // CatalogSQL reads a table, whose name is the parameter, as JSON for [Compile].
 // It returns NULL where there is no such table. The table's name is looked up as
 // a statement's would be; those of our own objects never among temporary ones.
-const CatalogSQL = `SELECT (SELECT json_build_object(
+var CatalogSQL = `SELECT (SELECT json_build_object(
 	'version', current_setting('server_version_num')::int,
 	'kind', c.relkind,
+	'children', c.relhassubclass AND c.relkind = 'r',
+	'digest', (` + digest("c.oid") + `)::text,
 	'triggers', c.relkind <> 'r' OR c.relhassubclass OR EXISTS (SELECT FROM pg_catalog.pg_trigger t
 		WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgtype & 19 = 19),
 	'columns', (SELECT json_agg(json_build_object('name', a.attname, 'type', CASE WHEN b.typtype = 'e' THEN 'enum'
 			WHEN b.typnamespace = 'pg_catalog'::regnamespace THEN b.typname ELSE b.oid::regtype::text END,
-			'not_null', a.attnotnull, 'generated', a.attgenerated <> '', 'wide', b.typlen < 0 AND b.typname <> 'numeric',
+			'sql', format_type(a.atttypid, NULL), 'not_null', a.attnotnull, 'generated', a.attgenerated <> '', 'wide', b.typlen < 0 AND b.typname <> 'numeric',
 			'loose', NOT coalesce(l.collisdeterministic, true)) ORDER BY a.attnum)
 		FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
 		JOIN pg_catalog.pg_type b ON b.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END
@@ -37,9 +39,11 @@ const CatalogSQL = `SELECT (SELECT json_build_object(
 	'unique', (SELECT json_agg(json_build_object('columns', (SELECT json_agg(a.attname ORDER BY k.n)
 			FROM unnest(i.indkey[0:i.indnkeyatts - 1]) WITH ORDINALITY AS k (attnum, n)
 			JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum),
-			'nulls', i.indnullsnotdistinct, 'constraint', o.conname) ORDER BY i.indisprimary DESC, i.indnkeyatts, i.indexrelid)
+			'nulls', i.indnullsnotdistinct, 'index', i.indexrelid::bigint, 'constraint', o.conname) ORDER BY i.indisprimary DESC, i.indnkeyatts, i.indexrelid)
 		FROM pg_catalog.pg_index i LEFT JOIN pg_catalog.pg_constraint o ON o.conindid = i.indexrelid AND o.contype IN ('p', 'u')
-		WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL),
+		WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL
+			AND NOT EXISTS (SELECT FROM unnest(i.indkey[0:i.indnkeyatts - 1], i.indcollation::oid[]) AS k (attnum, collation_)
+				JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum AND a.attcollation <> k.collation_)),
 	'audit_logs', (SELECT quote_ident(n.nspname) FROM unnest(current_schemas(false)) WITH ORDINALITY AS s (name, place)
 		JOIN pg_catalog.pg_namespace n ON n.nspname = s.name JOIN pg_catalog.pg_class l ON l.relnamespace = n.oid
 		WHERE l.relname = '` + models.AuditLogsTable + `' ORDER BY s.place LIMIT 1),
@@ -54,10 +58,13 @@ const CatalogSQL = `SELECT (SELECT json_build_object(
 type catalog struct {
 	Version  int    `json:"version"`
 	Kind     string `json:"kind"`
+	Children bool   `json:"children"`
+	Digest   string `json:"digest"`
 	Triggers bool   `json:"triggers"`
 	Columns  []struct {
 		Name      string `json:"name"`
 		Type      string `json:"type"`
+		SQL       string `json:"sql"`
 		NotNull   bool   `json:"not_null"`
 		Generated bool   `json:"generated"`
 		Wide      bool   `json:"wide"`
@@ -66,6 +73,7 @@ type catalog struct {
 	Unique []struct {
 		Columns    []string `json:"columns"`
 		Nulls      bool     `json:"nulls"` // which count as equal
+		Index      int64    `json:"index"`
 		Constraint string   `json:"constraint"`
 	} `json:"unique"`
 	Trail  string `json:"audit_logs"`
@@ -90,7 +98,13 @@ type Table struct {
 	UUID      string // a call that makes an id for a row of the trail
 	Record    string // the function that writes an entry of no tenant
 
+	// Children is set for an ordinary table that others inherit from: no key
+	// tells its rows and theirs apart.
+	Children bool
+
 	uniques []unique
+	digest  string // of the columns, as the catalogue had them
+	index   int64  // of Unique
 }
 
 // unique is a set of columns of which no two rows have the same values.
@@ -110,12 +124,12 @@ func Compile(a *plan.Audited, catalogue string, limit int) (*Table, error) {
 		}
 	}
 	t := &Table{
-		Name: a.Table, Tenant: a.Tenant, Kind: c.Kind, Triggers: c.Triggers, Version: c.Version,
+		Name: a.Table, Tenant: a.Tenant, Kind: c.Kind, Children: c.Children, digest: c.Digest, Triggers: c.Triggers, Version: c.Version,
 		Trail: qualified(c.Trail, models.AuditLogsTable), UUID: qualified(c.UUID, "courtroll_uuidv7") + "()", Walled: c.Walled, Record: qualified(c.UUID, models.RecordFunction),
 	}
 	for _, at := range c.Columns {
 		column := Column{
-			Column: a.Column(at.Name), Type: at.Type, NotNull: at.NotNull, Generated: at.Generated, Wide: at.Wide,
+			Column: a.Column(at.Name), Type: at.Type, SQLType: at.SQL, NotNull: at.NotNull, Generated: at.Generated, Wide: at.Wide,
 			Exact: !at.Loose && (exact[at.Type] || at.Type == "enum"),
 		}
 		column.Limit = cmp.Or(column.Limit, limit, DefaultLimit)
@@ -131,7 +145,7 @@ func Compile(a *plan.Audited, catalogue string, limit int) (*Table, error) {
 		columns := t.indexes(u.Columns)
 		t.uniques = append(t.uniques, unique{columns, u.Nulls, u.Constraint})
 		if t.Unique == nil && t.neverNull(columns) {
-			t.Unique = columns
+			t.Unique, t.index = columns, u.Index
 		}
 	}
 	t.ID = t.identify(a)
@@ -160,6 +174,7 @@ func qualified(schema, name string) string {
 }
 
 func (t *Table) at(name string) int {
+	name = plan.Name(name)
 	return slices.IndexFunc(t.Columns, func(c Column) bool { return c.Name == name })
 }
 
@@ -259,10 +274,8 @@ func concat(parts []string) string { return "concat_ws(',', " + strings.Join(par
 func (t *Table) ResourceID(value func(column int) string, hash Hash) string {
 	var keys []string
 	for _, i := range t.ID {
-		key, c := value(i)+"::text", t.Columns[i]
-		if c.Type == "timestamptz" { // in the same zone, whatever the session's
-			key = "(" + value(i) + " AT TIME ZONE 'UTC')::text || '+00'"
-		}
+		c := t.Columns[i]
+		key := c.canonical(value(i))
 		if c.Treatment != plan.Keep {
 			key = `(` + Column{Column: plan.Column{Treatment: min(c.Treatment, plan.Redact)}}.value(value(i), hash) + `)::json #>> '{}'`
 		}
@@ -299,17 +312,24 @@ func Metadata(changes, rest string) string {
 	return `('{"changes":{' || ` + changes + ` || '},"transaction_id":"' || (SELECT pg_current_xact_id()::text) || '"' || ` + rest + `)::jsonb`
 }
 
+// digest is a number for the columns of a table as the catalogue has them.
+func digest(oid string) string {
+	return `SELECT sum(hashtextextended(concat_ws(' ', attnum, attname, atttypid, attcollation, attgenerated), 0)) FROM pg_catalog.pg_attribute
+		WHERE attrelid = ` + oid + ` AND attnum > 0 AND NOT attisdropped`
+}
+
 // Unaltered is the condition that the table, by its name in SQL, still has the
-// columns that were read, and, for an update, no trigger that was not.
-func (t *Table) Unaltered(table string, updates bool) string {
-	names := make([]string, len(t.Columns))
-	for i, c := range t.Columns {
-		names[i] = `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(c.Name) + `":null`
-	}
-	condition := `(SELECT to_json(x)::text FROM (SELECT (NULL::` + table + `).*) AS x) = ` + Literal("{"+strings.Join(names, ",")+"}")
+// columns that were read; for an update, no trigger that was not; and the key by
+// which its rows are joined, if they are.
+func (t *Table) Unaltered(table string, updates, joins bool) string {
+	oid := Literal(table) + "::regclass"
+	condition := "(" + digest(oid) + ") = " + cmp.Or(t.digest, "0")
 	if updates && !t.Triggers {
-		condition += ` AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = ` + Literal(table) +
-			`::regclass AND NOT tgisinternal AND tgtype & 19 = 19)`
+		condition += " AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = " + oid + " AND NOT tgisinternal AND tgtype & 19 = 19)" +
+			" AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits WHERE inhparent = " + oid + ")"
+	}
+	if joins && t.index != 0 {
+		condition += fmt.Sprintf(" AND EXISTS (SELECT FROM pg_catalog.pg_index WHERE indexrelid = %d AND indrelid = %s)", t.index, oid)
 	}
 	return condition
 }
