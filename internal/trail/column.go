@@ -19,6 +19,7 @@ type Column struct {
 	Generated bool
 	Exact     bool // its = tells apart whatever the trail shows apart
 	Wide      bool // its values may be long
+	Nests     bool // its values are made of others, of types that are not looked into
 }
 
 // Redacted is what the trail shows in the place of a redacted value.
@@ -44,7 +45,7 @@ func (c Column) differs(before, after string) string {
 func (c Column) canonical(expr string) string {
 	switch c.Type {
 	case "timestamptz", "timestamp", "date":
-		return "(" + c.whole(expr) + ")::json #>> '{}'"
+		return "((" + c.whole(expr) + ")::json #>> '{}')"
 	}
 	return expr + "::text"
 }
@@ -84,6 +85,9 @@ func (c Column) whole(expr string) string {
 			`) AS u (r) HAVING ` + expr + ` IS NOT NULL))::text`
 	case "json":
 		return fmt.Sprintf(`CASE WHEN %[1]s::text ~* '%[2]s' THEN to_json(%[1]s::text)::text ELSE %[1]s::text END`, expr, notInJSONB)
+	}
+	if c.Nests { // perhaps such a json
+		return fmt.Sprintf(`CASE WHEN to_json(%[1]s)::text ~* '%[2]s' THEN to_json(%[1]s::text)::text ELSE to_json(%[1]s)::text END`, expr, notInJSONB)
 	}
 	return "to_json(" + expr + ")::text"
 }

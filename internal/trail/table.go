@@ -31,9 +31,12 @@ var CatalogSQL = `SELECT (SELECT json_build_object(
 	'columns', (SELECT json_agg(json_build_object('name', a.attname, 'type', CASE WHEN b.typtype = 'e' THEN 'enum'
 			WHEN b.typnamespace = 'pg_catalog'::regnamespace THEN b.typname ELSE b.oid::regtype::text END,
 			'sql', format_type(a.atttypid, NULL), 'not_null', a.attnotnull, 'generated', a.attgenerated <> '', 'wide', b.typlen < 0 AND b.typname <> 'numeric',
+			'nests', b.typtype = 'c' OR b.typelem IN (SELECT oid FROM pg_catalog.pg_type WHERE typtype IN ('c', 'd') OR typname = 'json'),
 			'loose', NOT coalesce(l.collisdeterministic, true)) ORDER BY a.attnum)
 		FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
-		JOIN pg_catalog.pg_type b ON b.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END
+		JOIN pg_catalog.pg_type b ON b.oid = (WITH RECURSIVE base AS (SELECT t.oid, t.typtype, t.typbasetype
+			UNION ALL SELECT n.oid, n.typtype, n.typbasetype FROM base JOIN pg_catalog.pg_type n ON n.oid = base.typbasetype WHERE base.typtype = 'd')
+			SELECT oid FROM base WHERE typtype <> 'd')
 		LEFT JOIN pg_catalog.pg_collation l ON l.oid = a.attcollation
 		WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
 	'unique', (SELECT json_agg(json_build_object('columns', (SELECT json_agg(a.attname ORDER BY k.n)
@@ -68,6 +71,7 @@ type catalog struct {
 		NotNull   bool   `json:"not_null"`
 		Generated bool   `json:"generated"`
 		Wide      bool   `json:"wide"`
+		Nests     bool   `json:"nests"`
 		Loose     bool   `json:"loose"`
 	} `json:"columns"`
 	Unique []struct {
@@ -129,7 +133,7 @@ func Compile(a *plan.Audited, catalogue string, limit int) (*Table, error) {
 	}
 	for _, at := range c.Columns {
 		column := Column{
-			Column: a.Column(at.Name), Type: at.Type, SQLType: at.SQL, NotNull: at.NotNull, Generated: at.Generated, Wide: at.Wide,
+			Column: a.Column(at.Name), Type: at.Type, SQLType: at.SQL, NotNull: at.NotNull, Generated: at.Generated, Wide: at.Wide, Nests: at.Nests,
 			Exact: !at.Loose && (exact[at.Type] || at.Type == "enum"),
 		}
 		column.Limit = cmp.Or(column.Limit, limit, DefaultLimit)
