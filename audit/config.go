@@ -26,7 +26,7 @@ type Config struct {
 	// they write, and those whose writes need no entry. Default: none.
 	TrustedFunctions []TrustedFunction
 
-	// RequireActor refuses writes without an actor's ID, and those of an
+	// RequireActor refuses writes, events too, without an actor's ID, and those of an
 	// [Anonymous] one, with [ErrNoActor]. Default: they are recorded as nobody's.
 	RequireActor bool
 

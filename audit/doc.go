@@ -46,7 +46,7 @@
 // table and model, and a statement fails with [ErrAudit] where the table is not
 // the one that was read, once. An update compares the columns that it names, and
 // all of them where a trigger may change others. PostgreSQL 18 returns the old
-// version of a row by itself; before, the statement locks and reads the rows
+// version of a row by itself; before that, the statement locks and reads the rows
 // before it changes them. Either way it is one statement, without a round trip of
 // its own, whatever the number of rows.
 //

@@ -2,6 +2,7 @@ package migrate
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 
@@ -72,6 +73,9 @@ func (m *Migrator) DropCapture(ctx context.Context, models ...any) (Capture, err
 }
 
 func (m *Migrator) capturing(ctx context.Context, list []any, run func(*captureRun, context.Context) error) (Capture, error) {
+	if len(list)+len(m.cfg.Models) == 0 {
+		return Capture{}, errors.New("migrate: no model is given, nor any in Config.Models")
+	}
 	done, err := m.protection(ctx, list, func(p *protectRun, ctx context.Context, list []any) error {
 		r := &captureRun{protectRun: p}
 		if err := r.find(ctx, list); err != nil {
