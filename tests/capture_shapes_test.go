@@ -195,3 +195,29 @@ func TestCapture_SoftDeleteByFlag(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+type SRate struct {
+	TenantID string `gorm:"primaryKey"`
+	Currency string `gorm:"primaryKey"`
+	Day      string `gorm:"primaryKey"`
+	Value    int
+}
+
+func (SRate) TableName() string { return "s_rates" }
+
+// TestCapture_UpsertByKeysOfTypes: the conflict's values are compared as their columns' types.
+func TestCapture_UpsertByKeysOfTypes(t *testing.T) {
+	t.Parallel()
+	b := setupTables(t, `CREATE TABLE s_rates (tenant_id varchar(10), currency char(3), day date, value int, PRIMARY KEY (tenant_id, currency, day))`)
+	rates := func(value int) *[]SRate {
+		return &[]SRate{{Currency: "EUR", Day: "2026-01-02", Value: value}, {Currency: "EGP", Day: "2026-01-02", Value: value}}
+	}
+	must(t, b.as(b.hal).Create(rates(1)).Error)
+	b.forget(t)
+	sent := recordSQL(b.app)
+	must(t, b.as(b.hal).Clauses(clause.OnConflict{UpdateAll: true}).Create(rates(2)).Error)
+	b.wantTrail(t, `update s_rates ["hal","EUR","2026-01-02"]: value 1→2`, `update s_rates ["hal","EGP","2026-01-02"]: value 1→2`)
+	if text := strings.Join(sent.take(), ""); b.version(t) < 18 && !strings.Contains(text, "::bpchar") {
+		t.Errorf("sent %s", text)
+	}
+}

@@ -30,7 +30,7 @@ var CatalogSQL = `SELECT (SELECT json_build_object(
 		WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgtype & 19 = 19),
 	'columns', (SELECT json_agg(json_build_object('name', a.attname, 'type', CASE WHEN b.typtype = 'e' THEN 'enum'
 			WHEN b.typnamespace = 'pg_catalog'::regnamespace THEN b.typname ELSE b.oid::regtype::text END,
-			'sql', format_type(a.atttypid, NULL), 'not_null', a.attnotnull, 'generated', a.attgenerated <> '', 'wide', b.typlen < 0 AND b.typname <> 'numeric',
+			'sql', format_type(a.atttypid, -1), 'not_null', a.attnotnull, 'generated', a.attgenerated <> '', 'wide', b.typlen < 0 AND b.typname <> 'numeric',
 			'nests', b.typtype = 'c' OR b.typelem IN (SELECT oid FROM pg_catalog.pg_type WHERE typtype IN ('c', 'd') OR typname = 'json'),
 			'loose', NOT coalesce(l.collisdeterministic, true)) ORDER BY a.attnum)
 		FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
