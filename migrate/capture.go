@@ -19,7 +19,8 @@ type Capture struct {
 	// Drifted names what had been altered by hand and was repaired, a trigger as
 	// "schema.table.trigger", a function as "schema.function".
 	Drifted []string
-	// Reported is where the triggers record less than the audit plugin does.
+	// Reported is where the triggers record less than the audit plugin does, and
+	// which columns they record though no model has them.
 	Reported []Report
 }
 
@@ -242,8 +243,12 @@ func (r *captureRun) install(ctx context.Context) error {
 			}
 		}
 		for _, c := range t.Columns {
-			if c.Treatment == plan.Hash {
-				r.reportf("column "+t.guarded.String()+"."+c.Name, "it is tagged hash, and the triggers redact it: the key is not in the database")
+			name := "column " + t.guarded.String() + "." + c.Name
+			switch {
+			case c.Treatment == plan.Hash:
+				r.reportf(name, "it is tagged hash, and the triggers redact it: the key is not in the database")
+			case c.Unknown && c.Treatment == plan.Keep:
+				r.reportf(name, "no model has it, and no tag speaks of it: its values are in the trail")
 			}
 		}
 	}

@@ -170,8 +170,12 @@ func TestCaptureAfterRenaming(t *testing.T) {
 	t.Parallel()
 	d := setupDesk(t, true)
 	d.exec(t, `ALTER TABLE terms RENAME TO looses`, `ALTER TABLE looses ADD id bigint PRIMARY KEY`, `CREATE TABLE terms (text text)`)
-	if _, err := d.migrator().CaptureByTrigger(t.Context(), &Term{}, &Loose{}); err != nil {
+	done, err := d.migrator().CaptureByTrigger(t.Context(), &Term{}, &Loose{})
+	if err != nil {
 		t.Fatal(err)
+	}
+	if len(done.Reported) == 0 || !strings.Contains(done.Reported[0].Object, "looses.") {
+		t.Errorf("reported %v, want a column that no model has", done.Reported)
 	}
 	d.super.exec(t, `INSERT INTO terms VALUES ('a')`, `INSERT INTO looses (id) VALUES (3)`)
 	if diff := cmp.Diff([]string{"create looses 3", "create terms -"}, d.brief(t)); diff != "" {

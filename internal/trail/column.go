@@ -19,6 +19,7 @@ type Column struct {
 	Generated bool
 	Exact     bool // its = tells apart whatever the trail shows apart
 	Wide      bool // its values may be long
+	Unknown   bool // no model has it: its name alone says how it enters the trail
 	Nests     bool // its values are made of others, of types that are not looked into
 }
 

@@ -136,6 +136,7 @@ func Compile(a *plan.Audited, catalogue string, limit int) (*Table, error) {
 			Column: a.Column(at.Name), Type: at.Type, SQLType: at.SQL, NotNull: at.NotNull, Generated: at.Generated, Wide: at.Wide, Nests: at.Nests,
 			Exact: !at.Loose && (exact[at.Type] || at.Type == "enum"),
 		}
+		column.Unknown = !slices.ContainsFunc(a.Columns, func(c plan.Column) bool { return c.Name == at.Name })
 		column.Limit = cmp.Or(column.Limit, limit, DefaultLimit)
 		t.Columns = append(t.Columns, column)
 	}
