@@ -14,13 +14,17 @@ GOLANGCI_LINT = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 SHIPPED       = ./models,./tenancy,./audit,./migrate,./internal/...
 
 .DEFAULT_GOAL := help
-.PHONY: help test race beside guards lint fmt bench performance demo soak cover fuzz
+.PHONY: help test newest race beside guards lint fmt bench performance demo soak cover fuzz
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 test: ## Run the tests
 	$(GO) test ./...
+
+newest: ## Run the tests of what is sent otherwise to PostgreSQL 18 (COURTROLL_PG_BIN picks the server)
+	$(GO) test ./audit/... ./models ./tests/replay ./tests/durability
+	$(GO) test -run 'Capture|Audit|Trail|Tx_|Same|Order|Budget|Escape|Secrets|Large' ./tests ./migrate
 
 race: ## Run the tests with the race detector, of the matrix of GORM's paths one in five
 	$(GO) test -race ./...
