@@ -16,7 +16,7 @@ import (
 // conflict's update asks for them. It also sees, before it is changed, a row that
 // is not among them: another transaction inserted it after the statement began, or
 // the text does not tell its key. Such a row goes into a setting, as text, and
-// comes back from there as __late.
+// comes back from there.
 type upsert struct {
 	target []int // the columns of the conflict target, none if it is no list of columns
 	keys   []string
@@ -53,8 +53,7 @@ func (c *change) readUpsert(conflict int) error {
 // such ones, or else those of the conflict: GORM sets them to what they are. A row
 // that is not found again by them makes the statement fail.
 func (c *change) conflictJoins() []int {
-	sets := [][]int{c.table.Unique, c.upsert.target}
-	for _, columns := range sets {
+	for _, columns := range [][]int{c.table.Unique, c.upsert.target} {
 		if len(columns) > 0 && !slices.ContainsFunc(columns, func(i int) bool { return slices.Contains(c.assigned, i) }) {
 			return columns
 		}

@@ -140,10 +140,10 @@ func Compile(a *plan.Audited, catalogue string, limit int) (*Table, error) {
 		column.Limit = cmp.Or(column.Limit, limit, DefaultLimit)
 		t.Columns = append(t.Columns, column)
 	}
-	if t.at(a.DeletedAt) >= 0 {
+	if t.At(a.DeletedAt) >= 0 {
 		t.DeletedAt, t.Flag = a.DeletedAt, a.Flag
 	}
-	if t.at(t.Tenant) < 0 {
+	if t.At(t.Tenant) < 0 {
 		t.Tenant = ""
 	}
 	for _, u := range c.Unique {
@@ -161,7 +161,7 @@ func Compile(a *plan.Audited, catalogue string, limit int) (*Table, error) {
 // the rows of a tenant apart, or else what does.
 func (t *Table) identify(a *plan.Audited) []int {
 	keys := t.indexes(a.Keys)
-	within := append(slices.Clone(keys), t.at(a.Tenant))
+	within := append(slices.Clone(keys), t.At(a.Tenant))
 	tells := func(u unique) bool {
 		return !slices.ContainsFunc(u.columns, func(i int) bool { return !slices.Contains(within, i) })
 	}
@@ -178,18 +178,16 @@ func qualified(schema, name string) string {
 	return schema + "." + Quote(name)
 }
 
-func (t *Table) at(name string) int {
+// At returns the index of a column, -1 if there is none of that name.
+func (t *Table) At(name string) int {
 	name = plan.Name(name)
 	return slices.IndexFunc(t.Columns, func(c Column) bool { return c.Name == name })
 }
 
-// At returns the index of a column, -1 if there is none of that name.
-func (t *Table) At(name string) int { return t.at(name) }
-
 func (t *Table) indexes(names []string) []int {
 	var list []int
 	for _, name := range names {
-		if i := t.at(name); i >= 0 {
+		if i := t.At(name); i >= 0 {
 			list = append(list, i)
 		}
 	}
@@ -296,9 +294,9 @@ func (t *Table) ResourceID(value func(column int) string, hash Hash) string {
 }
 
 // Action is what happened to a row that was updated: it may be the deletion, or
-// the restoring, of a row that stays. Changed says of a column that the update may have changed it.
+// the restoring, of a row that stays.
 func (t *Table) Action(before, after func(column int) string) string {
-	i := t.at(t.DeletedAt)
+	i := t.At(t.DeletedAt)
 	if i < 0 {
 		return "'update'"
 	}
