@@ -37,6 +37,13 @@ type Config struct {
 	// It is needed where a column is so tagged. Default: nil, which is none.
 	HashKey []byte
 
+	// CursorKey is the key that the cursors of [List] and [Export] are signed with, of
+	// at least 32 bytes, the same in each instance of the app. Where it changes,
+	// earlier cursors are [ErrCursor]. Default: nil, with which they are bound to their
+	// tenant and filter, too, but somebody who makes one himself is not noticed. He
+	// gains a place to read on from in what he may read.
+	CursorKey []byte
+
 	// MaxValueChars is the number of characters of a value's text (of bytes, of a
 	// bytea) that the trail holds. A longer one is cut, with a marker that tells its
 	// length. A tag audit:"cut=N" sets another for a column. Default: 16,384.

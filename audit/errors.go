@@ -34,8 +34,12 @@ var (
 	// that GORM runs none. The way out is to install that plugin first.
 	ErrDisplaced = hooks.ErrDisplaced
 
-	// ErrCursor is a cursor that [List] did not make.
-	ErrCursor = errors.New("the cursor is not one that audit.List returned")
+	// ErrCursor is a cursor that [List] did not return, or a position that [Export]
+	// did not, for this tenant and filter.
+	ErrCursor = errors.New("the cursor is not one that was returned for this tenant and filter")
+
+	// ErrFilter is a [Filter] that contradicts itself.
+	ErrFilter = errors.New("the filter contradicts itself")
 )
 
 // What an ErrUnaudited is about, where it is not SQL written by hand.

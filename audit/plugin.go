@@ -55,8 +55,10 @@ func (p *Plugin) Initialize(db *gorm.DB) error {
 	if err != nil {
 		return fmt.Errorf("audit: %w", err)
 	}
-	if n := len(p.config.HashKey); p.config.HashKey != nil && n < minKey {
-		return fmt.Errorf("audit: Config.HashKey has %d bytes, and needs at least %d, or to be nil", n, minKey)
+	for name, key := range map[string][]byte{"HashKey": p.config.HashKey, "CursorKey": p.config.CursorKey} {
+		if key != nil && len(key) < minKey {
+			return fmt.Errorf("audit: Config.%s has %d bytes, and needs at least %d, or to be nil", name, len(key), minKey)
+		}
 	}
 	if p.config.MaxValueChars < 0 {
 		return errors.New("audit: Config.MaxValueChars is negative")
