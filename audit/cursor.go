@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"gorm.io/gorm"
 
 	"github.com/courtroll/courtroll/models"
 )
@@ -63,18 +62,10 @@ func (r *reading) tag(purpose string, raw []byte) []byte {
 	filter.Limit = 0 // which may change from page to page
 	filter.TenantID, filter.From, filter.To = r.tenant, filter.From.UTC(), filter.To.UTC()
 	text, _ := json.Marshal(filter) // of texts and times, which all have a JSON form
-	mac := hmac.New(sha256.New, cursorKey(r.query))
+	mac := hmac.New(sha256.New, r.key)
 	for _, part := range [][]byte{[]byte("courtroll cursor"), []byte(purpose), text, raw} {
 		mac.Write(binary.BigEndian.AppendUint64(nil, uint64(len(part))))
 		mac.Write(part)
 	}
 	return mac.Sum(nil)[:tagSize]
-}
-
-// cursorKey returns the key of the handle's plugin, none if it has none.
-func cursorKey(db *gorm.DB) []byte {
-	if p, ok := db.Plugins[PluginName].(*Plugin); ok {
-		return p.config.CursorKey
-	}
-	return nil
 }

@@ -38,6 +38,12 @@ var (
 	// did not, for this tenant and filter.
 	ErrCursor = errors.New("the cursor is not one that was returned for this tenant and filter")
 
+	// ErrHorizon is an [Export] that cannot tell up to when the trail is whole: on a
+	// standby, which does not know the transactions of its primary; beside a prepared
+	// transaction that wrote entries; or beside one of another login that stays open,
+	// whose begin this login is not shown.
+	ErrHorizon = errors.New("it cannot be told up to when the trail is whole")
+
 	// ErrFilter is a [Filter] that contradicts itself.
 	ErrFilter = errors.New("the filter contradicts itself")
 )

@@ -3,6 +3,7 @@ package audit
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"gorm.io/gorm"
@@ -34,7 +35,7 @@ type Filter struct {
 	// OldestFirst turns the order of [List] round. [Export] has it in any case.
 	OldestFirst bool
 	// Limit is the number of entries of a page of [List]. Default: 50, also for a
-	// negative one. More than 1000 are cut to that.
+	// negative one. More than 1000 are cut to that. [Export] does not look at it.
 	Limit int
 }
 
@@ -42,83 +43,94 @@ type Filter struct {
 type reading struct {
 	filter Filter
 	tenant string // empty: of all, or of none
-	query  *gorm.DB
+	where  []condition
+	key    []byte // of cursors
 	// time is what the entries are ordered by. Across tenants it is an expression
 	// of its own: an index of created_at itself would tempt the planner to walk past
 	// the entries of all others on its way to one tenant's.
 	time, instant string
 }
 
-const (
-	byTime  = `created_at`
-	acrossT = `timezone('UTC', created_at)`
-)
+type condition struct {
+	sql  string
+	args []any
+}
 
 // read returns the entries that the context may see and the filter names.
 func (f Filter) read(ctx context.Context, db *gorm.DB) (*reading, error) {
-	r := &reading{filter: f, query: db.WithContext(ctx).Model(&models.AuditLog{}), time: byTime, instant: `?`}
+	r := &reading{filter: f, time: `created_at`, instant: `?`}
+	if p, ok := db.Plugins[PluginName].(*Plugin); ok {
+		r.key = p.config.CursorKey
+	}
 	if !f.From.IsZero() && !f.To.IsZero() && !f.From.Before(f.To) {
 		return nil, fmt.Errorf("%w: From is not before To", ErrFilter)
 	}
 	if err := r.scope(ctx); err != nil {
 		return nil, err
 	}
-	for _, c := range []struct{ condition, value string }{
-		{`actor_id = ?`, f.ActorID},
-		{`action = ?`, f.Action},
-		{`resource_type = ?`, f.ResourceType},
-		{`resource_id = ?`, f.ResourceID},
-		{`metadata->>'request_id' = ?`, f.RequestID},
-		{`(metadata->'changes'->?::text) IS NOT NULL`, f.ChangedField},
-	} {
-		if c.value != "" {
-			r.query = r.query.Where(c.condition, c.value)
-		}
-	}
-	if !f.From.IsZero() {
-		r.query = r.query.Where(r.time+` >= `+r.instant, f.From.UTC())
-	}
-	if !f.To.IsZero() {
-		r.query = r.query.Where(r.time+` < `+r.instant, f.To.UTC())
-	}
-	r.query = r.query.Session(&gorm.Session{})
+	r.equal(`actor_id = ?`, f.ActorID)
+	r.equal(`action = ?`, f.Action)
+	r.equal(`resource_type = ?`, f.ResourceType)
+	r.equal(`resource_id = ?`, f.ResourceID)
+	r.equal(`metadata->>'request_id' = ?`, f.RequestID)
+	r.equal(`(metadata->'changes'->?::text) IS NOT NULL`, f.ChangedField)
+	r.bound(` >= `, f.From)
+	r.bound(` < `, f.To)
 	return r, nil
 }
 
 func (r *reading) scope(ctx context.Context) error {
 	tenant, err := tenancy.FromContext(ctx)
 	_, system := tenancy.SystemFromContext(ctx)
-	switch {
+	switch f := r.filter; {
 	case err != nil && !system:
 		return err
-	case !system && r.filter.WithoutTenant:
+	case !system && f.WithoutTenant:
 		return fmt.Errorf("entries without a tenant are read in system scope: %w", tenancy.ErrCrossTenant)
-	case !system && r.filter.TenantID != "" && r.filter.TenantID != tenant:
+	case !system && f.TenantID != "" && f.TenantID != tenant:
 		return tenancy.ErrCrossTenant
-	case r.filter.WithoutTenant && r.filter.TenantID != "":
+	case f.WithoutTenant && f.TenantID != "":
 		return fmt.Errorf("%w: TenantID and WithoutTenant exclude each other", ErrFilter)
-	case r.filter.WithoutTenant:
-		r.query = r.query.Where(`tenant_id IS NULL`)
+	case f.WithoutTenant:
+		r.where = append(r.where, condition{sql: `tenant_id IS NULL`})
 		return nil
-	case system && r.filter.TenantID == "":
-		r.time, r.instant = acrossT, `timezone('UTC', ?::timestamptz)`
+	case system && f.TenantID == "":
+		r.time, r.instant = `timezone('UTC', created_at)`, `timezone('UTC', ?::timestamptz)`
 		return nil
 	case system:
-		tenant = r.filter.TenantID
+		tenant = f.TenantID
 	}
 	r.tenant = tenant
-	r.query = r.query.Where(`tenant_id = ?`, tenant)
+	r.equal(`tenant_id = ?`, tenant)
 	return nil
 }
 
+func (r *reading) equal(sql, value string) {
+	if value != "" {
+		r.where = append(r.where, condition{sql, []any{value}})
+	}
+}
+
+// bound narrows to a time, if there is one.
+func (r *reading) bound(operator string, at time.Time) {
+	if !at.IsZero() {
+		r.where = append(r.where, condition{r.time + operator + r.instant, []any{at.UTC()}})
+	}
+}
+
 // page returns up to limit entries behind a position, the zero one being before all.
-func (r *reading) page(after position, limit int) ([]models.AuditLog, error) {
-	query, way, beyond := r.query, ` DESC`, ` < `
+func (r *reading) page(db *gorm.DB, after position, limit int) ([]models.AuditLog, error) {
+	way, beyond := ` DESC`, ` < `
 	if r.filter.OldestFirst {
 		way, beyond = ``, ` > `
 	}
+	where := r.where
 	if after != (position{}) {
-		query = query.Where(`(`+r.time+`, id)`+beyond+`(`+r.instant+`, ?)`, after.at, after.id.String())
+		where = append(slices.Clone(where), condition{`(` + r.time + `, id)` + beyond + `(` + r.instant + `, ?)`, []any{after.at, after.id.String()}})
+	}
+	query := db.Model(&models.AuditLog{})
+	for _, c := range where {
+		query = query.Where(c.sql, c.args...)
 	}
 	var entries []models.AuditLog
 	err := query.Order(r.time + way + `, id` + way).Limit(limit).Find(&entries).Error

@@ -24,7 +24,7 @@ const (
 func settings() []string {
 	return []string{
 		"fsync=off", "synchronous_commit=off", "full_page_writes=off",
-		"max_connections=300", "shared_buffers=64MB", "autovacuum=off",
+		"max_connections=300", "max_prepared_transactions=20", "shared_buffers=64MB", "autovacuum=off",
 		"timezone=UTC", "log_timezone=UTC",
 	}
 }

@@ -1,0 +1,222 @@
+package audit
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"gorm.io/gorm"
+
+	"github.com/courtroll/courtroll/models"
+)
+
+// Format is the form of an export: one entry on each line.
+type Format string
+
+// The formats of exports.
+const (
+	// JSONL has the columns of audit_logs as JSON objects, from which
+	// [models.AuditLog] is read back as it was.
+	JSONL Format = "jsonl"
+	// CSV is for spreadsheets: UTF-8 with a byte order mark, a line of names, and
+	// the metadata as JSON in the last cell. What a spreadsheet would take for a
+	// formula has an apostrophe before it.
+	CSV Format = "csv"
+)
+
+// ExportConfig says what [Export] writes. The zero value is all that the context
+// may see, as JSON.
+type ExportConfig struct {
+	Filter Filter
+	// Format defaults to [JSONL].
+	Format Format
+	// Resume is the position of an earlier export of the same context, filter and
+	// format, to go on from there. Default: from the start.
+	Resume string
+	// WaitTimeout is how long to wait for the end of transactions of other logins
+	// that have written entries, and whose begin this login is not shown, as members
+	// of pg_read_all_stats are. After it, Export is [ErrHorizon]. Default: 10 seconds.
+	WaitTimeout time.Duration
+	// ProgressFunc is called after each page that was written, before the next is
+	// read, and must not use the writer. Default: nobody is told.
+	ProgressFunc func(Exported)
+}
+
+// Exported is how far an export came.
+type Exported struct {
+	// Entries and Bytes are what was written since this call began, whole lines.
+	Entries, Bytes int64
+	// Position is where to go on: see [ExportConfig.Resume].
+	Position string
+	// Until is the time before which nothing is missing once Export has returned
+	// without an error: Filter.To, or an earlier one, where transactions were open
+	// when the export began, or Filter.To is in the future.
+	Until time.Time
+}
+
+const (
+	exportPage   = 500
+	exportedList = "export"
+)
+
+// Export writes the entries that match the filter to w, oldest first, a page at a
+// time: its memory does not grow with their number. A tenant's context exports the
+// entries of that tenant, a system scope those of all; any other context is
+// [tenancy.ErrNoTenant].
+//
+// It reads no further than a time before which no transaction is open that has
+// written entries, for one that commits later would be passed over: such entries
+// are in the next export, from the Position of this one. Where that time cannot be
+// told the error is [ErrHorizon]. Two things it cannot know: entries to which
+// another program gave an earlier time of its own, and a clock of the server's that
+// was set back.
+//
+// An error of w, or the end of ctx, ends it: what was returned tells how many bytes
+// are whole lines. Cut the file to that size and append the export from Position.
+// Position is to be kept with the file, as ProgressFunc gets it. db must not be in
+// a transaction, whose one snapshot could be older than what is asked of the server.
+// [ErrCursor] is a Resume of another context, filter or format.
+func Export(ctx context.Context, db *gorm.DB, w io.Writer, config ExportConfig) (Exported, error) {
+	done, err := export(ctx, db, w, config)
+	if err != nil {
+		return done, fmt.Errorf("audit: exporting: %w", err)
+	}
+	return done, nil
+}
+
+// exporter is one export.
+type exporter struct {
+	*reading
+	w       io.Writer
+	config  ExportConfig
+	purpose string
+	at      position
+	done    Exported
+}
+
+func export(ctx context.Context, db *gorm.DB, w io.Writer, config ExportConfig) (Exported, error) {
+	e, err := newExporter(ctx, db, w, config)
+	if err != nil {
+		return Exported{}, err
+	}
+	if p, ok := db.Plugins[PluginName].(*Plugin); ok { // before a transaction holds the connection
+		if err := p.recordScope(ctx, false); err != nil {
+			return Exported{}, err
+		}
+	}
+	until, err := horizon(ctx, db, cmp.Or(config.WaitTimeout, defaultWait))
+	if err != nil {
+		return Exported{}, err
+	}
+	if to := config.Filter.To; !to.IsZero() && to.Before(until) {
+		until = to.UTC()
+	}
+	e.bound(` < `, until)
+	e.done.Until = until
+	err = e.run(ctx, db)
+	return e.done, err
+}
+
+func newExporter(ctx context.Context, db *gorm.DB, w io.Writer, config ExportConfig) (*exporter, error) {
+	if isTransaction(db.Statement.ConnPool) {
+		return nil, errors.New("the handle is in a transaction: use one that is not")
+	}
+	if config.Format == "" {
+		config.Format = JSONL
+	}
+	if config.Format != JSONL && config.Format != CSV {
+		return nil, fmt.Errorf("no format is called %q", config.Format)
+	}
+	config.Filter.OldestFirst = true
+	r, err := config.Filter.read(ctx, db)
+	if err != nil {
+		return nil, err
+	}
+	e := &exporter{reading: r, w: w, config: config, purpose: exportedList + " " + string(config.Format)}
+	if e.at, err = r.open(e.purpose, config.Resume); err != nil {
+		return nil, err
+	}
+	e.done.Position = config.Resume
+	return e, nil
+}
+
+func (e *exporter) run(ctx context.Context, db *gorm.DB) error {
+	if e.config.Resume == "" {
+		if err := e.begin(); err != nil {
+			return err
+		}
+	}
+	for {
+		entries, err := e.next(ctx, db)
+		if err != nil {
+			return err
+		}
+		if err := e.write(entries); err != nil {
+			return err
+		}
+		if len(entries) < exportPage {
+			return nil
+		}
+	}
+}
+
+// begin writes what comes before the first line.
+func (e *exporter) begin() error {
+	var head bytes.Buffer
+	if e.config.Format == CSV {
+		if err := csvHeader(&head); err != nil {
+			return err
+		}
+	}
+	return e.flush(head.Bytes(), 0, e.at)
+}
+
+// next reads a page in a transaction of its own, which goes to the server that is
+// written to, and in which it sees all that was committed before.
+func (e *exporter) next(ctx context.Context, db *gorm.DB) (entries []models.AuditLog, err error) {
+	err = db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+		entries, err = e.page(tx, e.at, exportPage)
+		return err
+	}, &sql.TxOptions{Isolation: sql.LevelReadCommitted, ReadOnly: true})
+	return entries, err
+}
+
+func (e *exporter) write(entries []models.AuditLog) error {
+	if len(entries) == 0 {
+		return nil
+	}
+	var lines bytes.Buffer
+	for _, entry := range entries {
+		if err := e.line(&lines, entry); err != nil {
+			return fmt.Errorf("writing entry %s: %w", entry.ID, err)
+		}
+	}
+	return e.flush(lines.Bytes(), len(entries), positionOf(entries[len(entries)-1]))
+}
+
+func (e *exporter) line(w io.Writer, entry models.AuditLog) error {
+	if e.config.Format == CSV {
+		return csvLine(w, entry)
+	}
+	return jsonLine(w, entry)
+}
+
+// flush writes whole lines, and moves on when they are written.
+func (e *exporter) flush(lines []byte, entries int, to position) error {
+	if _, err := e.w.Write(lines); err != nil {
+		return err
+	}
+	e.at = to
+	e.done.Entries += int64(entries)
+	e.done.Bytes += int64(len(lines))
+	e.done.Position = e.seal(e.purpose, e.at)
+	if e.config.ProgressFunc != nil {
+		e.config.ProgressFunc(e.done)
+	}
+	return nil
+}

@@ -1,0 +1,125 @@
+package audit
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"gorm.io/gorm"
+
+	"github.com/courtroll/courtroll/models"
+)
+
+// horizonSQL reads the transactions that may have written entries that are not to
+// be seen yet: those that hold the lock that writing the trail takes. A statement
+// takes it before it reads the clock for an entry, and keeps it to the end of the
+// transaction, so every other transaction's entries are to be seen, or will have a
+// later time than this statement, whose own time is that of its arrival.
+//
+// Where another program made the table so that entries have the time of the
+// transaction's start, it is all transactions of the database that count, with a
+// second for those that have a time already and are not to be seen yet.
+//
+// Sessions of other logins show when their transaction began only to members of
+// pg_read_all_stats.
+const horizonSQL = `
+WITH trail AS (
+	SELECT c.oid, coalesce((SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_catalog.pg_attrdef d JOIN pg_catalog.pg_attribute a
+		ON a.attrelid = d.adrelid AND a.attnum = d.adnum WHERE d.adrelid = c.oid AND a.attname = 'created_at'), '') <> 'clock_timestamp()' AS early
+	FROM pg_catalog.pg_class c WHERE c.oid = '` + models.AuditLogsTable + `'::regclass
+), writers AS (
+	SELECT l.pid, l.virtualtransaction AS id FROM pg_catalog.pg_locks l, trail
+	WHERE l.granted AND l.pid IS DISTINCT FROM pg_backend_pid() AND (
+		l.locktype = 'relation' AND l.mode = 'RowExclusiveLock'
+			AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+			AND (l.relation = trail.oid OR l.relation IN (SELECT relid FROM pg_catalog.pg_partition_tree(trail.oid)))
+		OR trail.early AND l.locktype = 'virtualxid' AND l.mode = 'ExclusiveLock')
+), seen AS (
+	SELECT w.pid, w.id, a.xact_start, a.xact_start IS NULL AND a.pid IS NOT NULL
+		AND NOT pg_has_role(a.usesysid, 'USAGE') AND NOT pg_has_role('pg_read_all_stats', 'USAGE') AS hidden
+	FROM writers w LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = w.pid
+	WHERE w.pid IS NULL OR a.datname = current_database() AND a.usesysid IS NOT NULL -- as autovacuum has none
+)
+SELECT json_build_object(
+	'now', (extract(epoch FROM statement_timestamp() - CASE WHEN (SELECT early FROM trail) THEN interval '1 second' ELSE '0' END) * 1000000)::bigint,
+	'oldest', (SELECT (extract(epoch FROM min(xact_start)) * 1000000)::bigint FROM seen),
+	'hidden', (SELECT coalesce(json_agg(id), '[]') FROM seen WHERE hidden),
+	'prepared', EXISTS (SELECT FROM seen WHERE pid IS NULL),
+	'standby', pg_is_in_recovery())::text`
+
+// sight is what [horizonSQL] returns, times in microseconds.
+type sight struct {
+	Now      int64    `json:"now"`
+	Oldest   *int64   `json:"oldest"` // nil where nothing is open
+	Hidden   []string `json:"hidden"`
+	Prepared bool     `json:"prepared"`
+	Standby  bool     `json:"standby"`
+}
+
+// Of a transaction whose start cannot be seen its end is waited for.
+const (
+	defaultWait = 10 * time.Second
+	hiddenPoll  = 20 * time.Millisecond
+)
+
+// horizon returns a time before which no entry will appear any more.
+func horizon(ctx context.Context, db *gorm.DB, wait time.Duration) (time.Time, error) {
+	first, err := look(ctx, db)
+	if err != nil {
+		return time.Time{}, err
+	}
+	at, err := first.horizon()
+	if err != nil {
+		return time.Time{}, err
+	}
+	return at, awaitEnd(ctx, db, first.Hidden, wait)
+}
+
+func (s sight) horizon() (time.Time, error) {
+	switch {
+	case s.Standby:
+		return time.Time{}, fmt.Errorf("%w: the server is a standby: read from the primary", ErrHorizon)
+	case s.Prepared:
+		return time.Time{}, fmt.Errorf("%w: a prepared transaction has written entries: commit it or roll it back (pg_prepared_xacts)", ErrHorizon)
+	}
+	at := s.Now
+	if s.Oldest != nil {
+		at = min(at, *s.Oldest)
+	}
+	return time.UnixMicro(at).UTC(), nil
+}
+
+// awaitEnd returns when none of the transactions is open any more.
+func awaitEnd(ctx context.Context, db *gorm.DB, open []string, wait time.Duration) error {
+	for deadline := time.Now().Add(wait); len(open) > 0; {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%w: a transaction of another login is open, and when it began is not shown to this one: GRANT pg_read_all_stats TO it, or export when that transaction has ended", ErrHorizon)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(hiddenPoll):
+		}
+		s, err := look(ctx, db)
+		if err != nil {
+			return err
+		}
+		open = slices.DeleteFunc(open, func(id string) bool { return !slices.Contains(s.Hidden, id) })
+	}
+	return nil
+}
+
+// look asks in a transaction, for those go to the server that is written to.
+func look(ctx context.Context, db *gorm.DB) (s sight, err error) {
+	err = db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+		var text string
+		if err := tx.Statement.ConnPool.QueryRowContext(ctx, horizonSQL).Scan(&text); err != nil {
+			return fmt.Errorf("reading the open transactions: %w", err)
+		}
+		return json.Unmarshal([]byte(text), &s)
+	}, &sql.TxOptions{Isolation: sql.LevelReadCommitted, ReadOnly: true})
+	return s, err
+}

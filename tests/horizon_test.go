@@ -1,0 +1,213 @@
+package tests
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"gorm.io/gorm"
+
+	"github.com/courtroll/courtroll/audit"
+	"github.com/courtroll/courtroll/models"
+)
+
+const noteByHand = `INSERT INTO audit_logs (tenant_id, action, resource_type) VALUES ('hal', ?, 'x')`
+
+// TestHorizon_OtherLogin has transactions of a login whose begin is not shown.
+func TestHorizon_OtherLogin(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.note(t, b.hal, "before.all")
+	open := b.Owner.Begin()
+	must(t, open.Exec(noteByHand, "other.login").Error)
+
+	_, err := audit.Export(b.hal, b.app, io.Discard, audit.ExportConfig{WaitTimeout: 50 * time.Millisecond})
+	if !errors.Is(err, audit.ErrHorizon) {
+		t.Fatalf("beside an open transaction of another login: %v, want ErrHorizon", err)
+	}
+	ended, cancel := context.WithCancel(b.hal)
+	time.AfterFunc(100*time.Millisecond, cancel)
+	if _, err := audit.Export(ended, b.app, io.Discard, audit.ExportConfig{WaitTimeout: time.Minute}); !errors.Is(err, context.Canceled) {
+		t.Errorf("where the context ends meanwhile: %v", err)
+	}
+	committed := make(chan error)
+	time.AfterFunc(100*time.Millisecond, func() { committed <- open.Commit().Error })
+	got, _ := b.export(t, b.hal, audit.ExportConfig{WaitTimeout: time.Minute})
+	must(t, <-committed)
+	if !slices.Equal(actions(got), []string{"before.all", "other.login"}) {
+		t.Errorf("once it has ended, %v are exported", actions(got))
+	}
+}
+
+// TestHorizon_ShownLogin does not wait for such a transaction where its begin is shown.
+func TestHorizon_ShownLogin(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.note(t, b.hal, "before.all")
+	open := b.Owner.Begin()
+	defer open.Rollback()
+	must(t, open.Exec(noteByHand, "other.login").Error)
+	b.note(t, b.hal, "while.open")
+	b.app = b.super
+	got, _ := b.export(t, b.hal, audit.ExportConfig{WaitTimeout: time.Nanosecond})
+	if !slices.Equal(actions(got), []string{"before.all"}) {
+		t.Errorf("beside an open transaction %v are exported", actions(got))
+	}
+}
+
+// TestHorizon_System exports with the system login what the app's login writes.
+func TestHorizon_System(t *testing.T) {
+	t.Parallel()
+	b := walls{all: true}.with(t, false, nil, nil)
+	open := b.as(b.hal).Begin()
+	must(t, open.Create(&Author{ID: 1, Email: "1"}).Error)
+	_, err := audit.Export(b.system, b.app, io.Discard, audit.ExportConfig{WaitTimeout: 50 * time.Millisecond})
+	if !errors.Is(err, audit.ErrHorizon) {
+		t.Fatalf("beside an open transaction of another login: %v, want ErrHorizon", err)
+	}
+	must(t, open.Commit().Error)
+	got, _ := b.export(t, b.system, audit.ExportConfig{})
+	if !slices.Equal(actions(got), []string{"create", "system_scope.open"}) {
+		t.Errorf("once it has ended, %v are exported", actions(got))
+	}
+}
+
+func TestHorizon_Prepared(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	var most int
+	must(t, b.super.Raw(`SELECT current_setting('max_prepared_transactions')::int`).Scan(&most).Error)
+	if most == 0 {
+		t.Skip("the server of COURTROLL_TEST_DSN takes no prepared transactions")
+	}
+	must(t, b.super.Connection(func(tx *gorm.DB) error {
+		return errors.Join(tx.Exec("BEGIN").Error, tx.Exec(noteByHand, "prepared.one").Error, tx.Exec("PREPARE TRANSACTION 'one of the horizon'").Error)
+	}))
+	_, err := audit.Export(b.hal, b.app, io.Discard, audit.ExportConfig{})
+	if !errors.Is(err, audit.ErrHorizon) {
+		t.Errorf("beside a prepared transaction: %v, want ErrHorizon", err)
+	}
+	must(t, b.super.Exec("COMMIT PREPARED 'one of the horizon'").Error)
+	if got, _ := b.export(t, b.hal, audit.ExportConfig{}); len(got) != 1 {
+		t.Errorf("once it is committed, %v are exported", actions(got))
+	}
+}
+
+// TestHorizon_Partitions has an entry written to a partition of the trail itself.
+func TestHorizon_Partitions(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	for _, ddl := range []string{
+		`ALTER TABLE audit_logs RENAME TO audit_logs_old`,
+		`CREATE TABLE audit_logs (LIKE audit_logs_old INCLUDING DEFAULTS) PARTITION BY RANGE (created_at)`,
+		`CREATE TABLE audit_logs_all PARTITION OF audit_logs DEFAULT`,
+		`GRANT SELECT, INSERT ON audit_logs TO ` + b.AppRole,
+	} {
+		must(t, b.Owner.Exec(ddl).Error)
+	}
+	b.note(t, b.hal, "before.all")
+	open := b.super.Begin()
+	defer open.Rollback()
+	must(t, open.Exec(`INSERT INTO audit_logs_all (tenant_id, action, resource_type) VALUES ('hal', 'a.b', 'x')`).Error)
+	_, err := audit.Export(b.hal, b.app, io.Discard, audit.ExportConfig{WaitTimeout: time.Millisecond})
+	if !errors.Is(err, audit.ErrHorizon) {
+		t.Errorf("beside a transaction that wrote to a partition: %v, want ErrHorizon", err)
+	}
+}
+
+// TestHorizon_EarlyTimes has a trail of another program's, whose entries have the
+// time at which their transaction began.
+func TestHorizon_EarlyTimes(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	must(t, b.Owner.Exec(`ALTER TABLE audit_logs ALTER created_at SET DEFAULT now()`).Error)
+	open := b.OpenApp(&gorm.Config{}).Begin()
+	must(t, open.Exec("SELECT 1").Error)
+	time.Sleep(1100 * time.Millisecond)
+	_, done := b.export(t, b.hal, audit.ExportConfig{})
+	must(t, open.Exec(noteByHand, "early.time").Error)
+	must(t, open.Commit().Error)
+	time.Sleep(1100 * time.Millisecond)
+	if got, _ := b.export(t, b.hal, audit.ExportConfig{Resume: done.Position}); !slices.Equal(actions(got), []string{"early.time"}) {
+		t.Errorf("resumed, %v are exported", actions(got))
+	}
+}
+
+// TestHorizon_Stress exports again and again while transactions of all lengths
+// commit and roll back, by two logins: in the end the exports together hold each
+// entry once.
+func TestHorizon_Stress(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	stop := make(chan struct{})
+	var writers sync.WaitGroup
+	logins := []*gorm.DB{b.OpenApp(&gorm.Config{}), b.Owner}
+	for i := range 6 {
+		db := logins[i%len(logins)]
+		writers.Go(func() { writeNotes(t, db, fmt.Sprint("writer.", i), stop) })
+	}
+	var seen []string
+	file, config := bytes.Buffer{}, audit.ExportConfig{WaitTimeout: time.Minute}
+	for end := time.Now().Add(stressTime); ; {
+		file.Reset()
+		done, err := audit.Export(b.hal, b.app, &file, config)
+		must(t, err)
+		for _, e := range readJSONL(t, &file) {
+			seen = append(seen, e.ID.String())
+		}
+		if config.Resume = done.Position; time.Now().After(end) {
+			break
+		}
+	}
+	close(stop)
+	writers.Wait()
+	file.Reset()
+	_, err := audit.Export(b.hal, b.app, &file, config)
+	must(t, err)
+	for _, e := range readJSONL(t, &file) {
+		seen = append(seen, e.ID.String())
+	}
+	var want []string
+	must(t, b.super.Model(&models.AuditLog{}).Pluck("id", &want).Error)
+	slices.Sort(seen)
+	slices.Sort(want)
+	t.Logf("%d entries", len(want))
+	if !slices.Equal(seen, want) {
+		t.Errorf("%d entries are exported, %d of them once, of %d", len(seen), len(slices.Compact(slices.Clone(seen))), len(want))
+	}
+}
+
+const stressTime = 3 * time.Second
+
+func writeNotes(t *testing.T, db *gorm.DB, action string, stop chan struct{}) {
+	for {
+		select {
+		case <-stop:
+			return
+		default:
+		}
+		tx := db.Begin()
+		for range 1 + rand.IntN(3) {
+			tx.SavePoint("one")
+			if err := tx.Exec(noteByHand, action).Error; err != nil {
+				t.Error(err)
+			}
+			if rand.IntN(5) == 0 {
+				tx.RollbackTo("one")
+			}
+			time.Sleep(time.Duration(rand.ExpFloat64() * float64(5*time.Millisecond)))
+		}
+		if rand.IntN(10) == 0 {
+			tx.Rollback()
+		} else if err := tx.Commit().Error; err != nil {
+			t.Error(err)
+		}
+	}
+}
