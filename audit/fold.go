@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/big"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 type fold struct {
 	State
 	at    time.Time
+	auto  []string // columns that may change without an entry
 	first *models.AuditLog
 	whole bool // no later entry tells more
 	marks bool // an entry has told whether the row was soft-deleted
@@ -100,7 +102,7 @@ func (f *fold) check(entry models.AuditLog, changes map[string]Change) {
 	}
 	for name, change := range changes {
 		before, known := f.Fields[name]
-		if (known || !f.Partial) && f.Exists && !continues(orNull(before), orNull(change.Old)) {
+		if (known || !f.Partial) && f.Exists && !slices.Contains(f.auto, name) && !continues(orNull(before), orNull(change.Old)) {
 			f.Gaps = append(f.Gaps, Gap{Entry: entry.ID, Field: name})
 		}
 	}

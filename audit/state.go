@@ -69,7 +69,8 @@ type State struct {
 }
 
 // Gap is an entry whose old value is not what the trail had before: something
-// changed the row and left no entry, or the column was altered in between.
+// changed the row and left no entry, or the column was altered in between. Times
+// that GORM sets at every update are none, for an update of them alone leaves no entry.
 type Gap struct {
 	Entry uuid.UUID
 	// Field is the column, empty where the row itself was, or was not, there.
@@ -81,7 +82,7 @@ type Gap struct {
 // error is one of [List]'s, metadata of another form, or [ErrFilter] where a resource
 // has entries of several tenants and names none.
 func AsOf(ctx context.Context, db *gorm.DB, resource Resource, at time.Time) (State, error) {
-	f := fold{at: at}
+	f := fold{at: at, auto: autoColumns(db, resource.Type)}
 	for entry, err := range Timeline(ctx, db, resource) {
 		if err == nil {
 			err = f.add(entry)
@@ -110,3 +111,25 @@ func (s State) Diff(later State) map[string]Change {
 	}
 	return changes
 }
+
+// autoColumns returns the columns of a table that GORM sets at every update: those of
+// the models that the plugin knows, or else the one that goes by the usual name.
+func autoColumns(db *gorm.DB, table string) []string {
+	p, ok := db.Plugins[PluginName].(*Plugin)
+	if !ok {
+		return []string{usualUpdateTime}
+	}
+	s, err := p.audited(nil, table)
+	if err != nil || s.table == nil {
+		return []string{usualUpdateTime}
+	}
+	var names []string
+	for _, c := range s.table.Columns {
+		if c.Auto {
+			names = append(names, c.Name)
+		}
+	}
+	return names
+}
+
+const usualUpdateTime = "updated_at"
