@@ -2,7 +2,6 @@ package audittest_test
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"testing"
 
@@ -38,22 +37,6 @@ const captures = `CREATE FUNCTION no_op() RETURNS trigger LANGUAGE plpgsql AS 'B
 	CREATE TRIGGER courtroll_capture_update AFTER UPDATE ON tasks EXECUTE FUNCTION no_op();
 	CREATE TRIGGER courtroll_capture_delete AFTER DELETE ON tasks EXECUTE FUNCTION no_op();
 	CREATE TRIGGER courtroll_capture_truncate BEFORE TRUNCATE ON tasks EXECUTE FUNCTION no_op();`
-
-// recorder is a test that keeps what it is told.
-type recorder struct {
-	testing.TB
-	failures, log []string
-}
-
-func (r *recorder) Helper() {}
-
-func (r *recorder) Log(args ...any) { r.log = append(r.log, fmt.Sprint(args...)) }
-
-func (r *recorder) Fatal(args ...any) { r.failures = append(r.failures, fmt.Sprint(args...)) }
-
-func (r *recorder) Errorf(format string, args ...any) {
-	r.failures = append(r.failures, fmt.Sprintf(format, args...))
-}
 
 func TestAllModelsCovered(t *testing.T) {
 	t.Parallel()

@@ -1,0 +1,154 @@
+package audittest_test
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"net/netip"
+	"net/url"
+	"strings"
+	"testing"
+
+	"gorm.io/datatypes"
+
+	"github.com/courtroll/courtroll/audit"
+	"github.com/courtroll/courtroll/audit/audittest"
+	"github.com/courtroll/courtroll/models"
+	"github.com/courtroll/courtroll/tenancy"
+)
+
+// secret has all that is escaped somewhere.
+const secret = `Canary "<7>" é/`
+
+// TestNoSecrets hides a secret in each place and form, one at a time.
+func TestNoSecrets(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	quoted := func(text string) string {
+		out, err := json.Marshal(text)
+		must(t, err)
+		return string(out)
+	}
+	inner := quoted(secret)
+	for name, c := range map[string]struct {
+		event audit.Event
+		actor string
+		want  []string
+	}{
+		"Value":        {event: audit.Event{Data: map[string]any{"note": "<" + secret + ">"}}, want: []string{"metadata.data.note, as it is"}},
+		"Deep":         {event: audit.Event{Data: map[string]any{"a": []any{1, map[string]any{"b": secret}}}}, want: []string{"metadata.data.a[1].b, as it is"}},
+		"Key":          {event: audit.Event{Data: map[string]any{"x" + secret: []any{1}}}, want: []string{"metadata.data, as a name, as it is"}},
+		"BelowItself":  {event: audit.Event{Data: map[string]any{secret: secret}}, want: []string{"metadata.data.[a secret], as it is"}},
+		"LowerCase":    {event: audit.Event{Data: map[string]any{"note": strings.ToLower(secret)}}, want: []string{"in another case"}},
+		"UpperCase":    {event: audit.Event{Data: map[string]any{"note": strings.ToUpper(secret)}}, want: []string{"in another case"}},
+		"JSON":         {event: audit.Event{Data: map[string]any{"note": `{"a":` + `"Canary \"<7>\" é/"` + `}`}}, want: []string{"escaped as JSON"}},
+		"JSONForHTML":  {event: audit.Event{Data: map[string]any{"note": `{"a":` + inner + `}`}}, want: []string{"escaped as JSON"}},
+		"JSONTwice":    {event: audit.Event{Data: map[string]any{"note": `{"a":"{\"b\":\"Canary \\\"<7>\\\" é/\"}"}`}}, want: []string{"escaped as JSON twice"}},
+		"Query":        {event: audit.Event{Data: map[string]any{"note": "?q=" + url.QueryEscape(secret)}}, want: []string{"escaped as a URL"}},
+		"Path":         {event: audit.Event{Data: map[string]any{"note": "/" + url.PathEscape(secret)}}, want: []string{"escaped as a URL"}},
+		"Hex":          {event: audit.Event{Data: map[string]any{"note": `\x00` + hex.EncodeToString([]byte(secret))}}, want: []string{"in hex"}},
+		"HexUpper":     {event: audit.Event{Data: map[string]any{"note": strings.ToUpper(hex.EncodeToString([]byte(secret)))}}, want: []string{"in hex"}},
+		"HexOfUpper":   {event: audit.Event{Data: map[string]any{"note": hex.EncodeToString([]byte(strings.ToUpper(secret)))}}, want: []string{"in hex"}},
+		"Base64":       {event: audit.Event{Data: map[string]any{"note": base64.StdEncoding.EncodeToString([]byte(secret))}}, want: []string{"in base64"}},
+		"Base64At1":    {event: audit.Event{Data: map[string]any{"note": base64.StdEncoding.EncodeToString([]byte("a" + secret + "zz"))}}, want: []string{"in base64"}},
+		"Base64At2":    {event: audit.Event{Data: map[string]any{"note": base64.StdEncoding.EncodeToString([]byte("ab" + secret + "z"))}}, want: []string{"in base64"}},
+		"Base64At3":    {event: audit.Event{Data: map[string]any{"note": base64.RawURLEncoding.EncodeToString([]byte("abc" + secret))}}, want: []string{"in base64"}},
+		"Base64URL":    {event: audit.Event{Data: map[string]any{"note": base64.URLEncoding.EncodeToString([]byte("ab\xff" + secret))}}, want: []string{"in base64"}},
+		"Base64Lower":  {event: audit.Event{Data: map[string]any{"note": base64.StdEncoding.EncodeToString([]byte(strings.ToLower(secret)))}}, want: []string{"in base64"}},
+		"Bytes":        {event: audit.Event{Data: map[string]any{"note": []byte(secret)}}, want: []string{"in base64"}},
+		"Actor":        {actor: secret, want: []string{"actor_id, as it is"}},
+		"Action":       {event: audit.Event{Action: "user." + secret}, want: []string{"([a secret] users), action, as it is"}},
+		"ResourceType": {event: audit.Event{ResourceType: secret}, want: []string{"(user.login [a secret]), resource_type, as it is"}},
+		"ResourceID":   {event: audit.Event{ResourceID: "1" + secret}, want: []string{"(user.login users), resource_id, as it is"}},
+
+		"Elsewhere": {event: audit.Event{Data: map[string]any{"note": "Canary", "api_token": secret}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx := tenancy.WithTenant(t.Context(), strings.ToLower(name))
+			ctx = audit.WithActor(ctx, audit.Actor{ID: c.actor, IP: netip.MustParseAddr("192.0.2.7")})
+			if c.event.Action == "" {
+				c.event.Action = "user.login"
+			}
+			if c.event.ResourceType == "" {
+				c.event.ResourceType = "users"
+			}
+			must(t, audit.Record(ctx, b.app, c.event))
+			check(t, func(r *recorder) {
+				audittest.NoSecrets(r, b.with(ctx), "nowhere", secret)
+				for _, message := range r.failures {
+					silent(t, message)
+				}
+			}, c.want...)
+		})
+	}
+}
+
+// silent demands that a message gives nothing of the secret away.
+func silent(t *testing.T, message string) {
+	t.Helper()
+	for _, part := range []string{"canary", hex.EncodeToString([]byte("anar")), "Q2FuYXJ5"} {
+		if strings.Contains(strings.ToLower(message), strings.ToLower(part)) {
+			t.Errorf("%q stands in the message:\n%s", part, message)
+		}
+	}
+}
+
+// A row's values in all columns, and each secret by its position.
+func TestNoSecrets_Changes(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	invoice := b.invoice(t)
+	audittest.NoSecrets(t, b.acme, "canary-one", "canary-two", "ann@example.com")
+	must(t, b.acme.Model(invoice).Updates(map[string]any{"note": "x canary-one", "status": "CANARY-TWO", "avatar": []byte("canary-three")}).Error)
+	must(t, b.acme.Create(&Reading{Host: "192.0.2.7", Raw: []byte("…canary-four"), Doc: datatypes.JSON(`{"n": 78236491}`)}).Error)
+	id := audittest.Expect(t, b.acme).One("readings", "create").AuditLog().ID.String()
+	var found string
+	check(t, func(r *recorder) {
+		audittest.NoSecrets(r, b.acme, "canary-one", "canary-two", "canary-three", "canary-four", "78236491")
+		found = strings.Join(r.failures, "\n")
+	}, "secret 1 in entry ", "(update invoices), metadata.changes.note.new, as it is", "(update invoices), metadata.changes.status.new, in another case",
+		"secret 4 in entry "+id+" (create readings), metadata.changes.raw.new, in hex", "secret 5 in entry "+id+" (create readings), metadata.changes.doc.new.n, as it is")
+	if n := strings.Count(found, "\n\tsecret "); n != 4 || strings.Contains(found, "secret 3") {
+		t.Errorf("%d places, want 4:\n%s", n, found)
+	}
+	silent(t, found)
+	audittest.NoSecrets(t, b.acme, "canary-three")
+}
+
+// A check that looks at nothing is none.
+func TestNoSecrets_Mistakes(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.invoice(t)
+	ip := "canary-ip"
+	must(t, b.super().Create(&models.NewAuditLog{Action: "page.view", ResourceType: "pages", TenantID: pointerTo("hal"), IPAddress: &ip}).Error)
+	for name, c := range map[string]struct {
+		do   func(r *recorder)
+		want []string
+	}{
+		"None":  {func(r *recorder) { audittest.NoSecrets(r, b.acme) }, []string{"no secret"}},
+		"Blank": {func(r *recorder) { audittest.NoSecrets(r, b.acme, "canary-one", "      ") }, []string{"secret 2 has less than 4 bytes"}},
+		"Short": {func(r *recorder) { audittest.NoSecrets(r, b.acme, "abc") }, []string{"secret 1 has less than 4 bytes"}},
+		"EmptyTrail": {func(r *recorder) {
+			audittest.NoSecrets(r, b.with(tenancy.WithTenant(t.Context(), "void")), "canary-one")
+		}, []string{"is empty"}},
+		"NoTenant":    {func(r *recorder) { audittest.NoSecrets(r, b.app, "canary-one") }, []string{"tenancy.WithTenant"}},
+		"NoHandle":    {func(r *recorder) { audittest.NoSecrets(r, nil, "canary-one") }, []string{"nil"}},
+		"OtherTenant": {func(r *recorder) { audittest.NoSecrets(r, b.hal, "acme") }, nil},
+		"TenantID":    {func(r *recorder) { audittest.NoSecrets(r, b.acme, "acme") }, []string{"tenant_id, as it is"}},
+		"Address":     {func(r *recorder) { audittest.NoSecrets(r, b.system, "canary-ip") }, []string{"(page.view pages), ip_address, as it is"}},
+		"Scope": {func(r *recorder) {
+			audittest.NoSecrets(r, b.with(tenancy.AsSystem(t.Context(), "for canary-scope")), "canary-scope")
+		}, []string{"(system_scope.open system_scope), metadata.system_reason"}},
+	} {
+		t.Run(name, func(t *testing.T) { check(t, c.do, c.want...) })
+	}
+}
+
+// In an empty database a system scope sees only that it was opened.
+func TestNoSecrets_OnlyScopes(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	check(t, func(r *recorder) { audittest.NoSecrets(r, b.system, "canary-one") }, "is empty")
+}
