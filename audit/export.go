@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"gorm.io/gorm"
@@ -27,6 +28,10 @@ const (
 	// the metadata as JSON in the last cell. What a spreadsheet would take for a
 	// formula has an apostrophe before it.
 	CSV Format = "csv"
+	// OCSF has events of the Open Cybersecurity Schema Framework for a SIEM, of its
+	// classes Entity Management and, of actions whose verb is login, logout or the
+	// like, Authentication. What they have no attribute for is under "unmapped".
+	OCSF Format = "ocsf"
 )
 
 // ExportConfig says what [Export] writes. The zero value is all that the context
@@ -35,6 +40,8 @@ type ExportConfig struct {
 	Filter Filter
 	// Format defaults to [JSONL].
 	Format Format
+	// Product is whose events they are, in [OCSF].
+	Product OCSFProduct
 	// Resume is the position of an earlier export of the same context, filter and
 	// format, to go on from there. Default: from the start.
 	Resume string
@@ -129,7 +136,7 @@ func newExporter(ctx context.Context, db *gorm.DB, w io.Writer, config ExportCon
 	if config.Format == "" {
 		config.Format = JSONL
 	}
-	if config.Format != JSONL && config.Format != CSV {
+	if !slices.Contains([]Format{JSONL, CSV, OCSF}, config.Format) {
 		return nil, fmt.Errorf("no format is called %q", config.Format)
 	}
 	config.Filter.OldestFirst = true
@@ -179,7 +186,7 @@ func (e *exporter) begin() error {
 // next reads a page in a transaction of its own, which goes to the server that is
 // written to, and in which it sees all that was committed before.
 func (e *exporter) next(ctx context.Context, db *gorm.DB) (entries []models.AuditLog, err error) {
-	err = db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+	err = bare(ctx, db).Transaction(func(tx *gorm.DB) error {
 		entries, err = e.page(tx, e.at, exportPage)
 		return err
 	}, &sql.TxOptions{Isolation: sql.LevelReadCommitted, ReadOnly: true})
@@ -200,8 +207,15 @@ func (e *exporter) write(entries []models.AuditLog) error {
 }
 
 func (e *exporter) line(w io.Writer, entry models.AuditLog) error {
-	if e.config.Format == CSV {
+	switch e.config.Format {
+	case CSV:
 		return csvLine(w, entry)
+	case OCSF:
+		text, err := ocsfLine(entry, e.config.Product)
+		if err == nil {
+			_, err = w.Write(append(text, '\n'))
+		}
+		return err
 	}
 	return jsonLine(w, entry)
 }

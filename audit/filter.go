@@ -118,6 +118,12 @@ func (r *reading) bound(operator string, at time.Time) {
 	}
 }
 
+// bare returns a handle with nothing of db's but its connection and ctx: a condition
+// left on it would hide entries.
+func bare(ctx context.Context, db *gorm.DB) *gorm.DB {
+	return db.Session(&gorm.Session{NewDB: true, Context: ctx})
+}
+
 // page returns up to limit entries behind a position, the zero one being before all.
 func (r *reading) page(db *gorm.DB, after position, limit int) ([]models.AuditLog, error) {
 	way, beyond := ` DESC`, ` < `

@@ -114,7 +114,7 @@ func awaitEnd(ctx context.Context, db *gorm.DB, open []string, wait time.Duratio
 
 // look asks in a transaction, for those go to the server that is written to.
 func look(ctx context.Context, db *gorm.DB) (s sight, err error) {
-	err = db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+	err = bare(ctx, db).Transaction(func(tx *gorm.DB) error {
 		var text string
 		if err := tx.Statement.ConnPool.QueryRowContext(ctx, horizonSQL).Scan(&text); err != nil {
 			return fmt.Errorf("reading the open transactions: %w", err)

@@ -91,6 +91,14 @@ func TestExport_RoundTrip(t *testing.T) {
 	if len(all) != 5 { // and the scope itself
 		t.Errorf("system scope exports %v", actions(all))
 	}
+	var out bytes.Buffer
+	conditional := b.app.Where("action = ?", "update")
+	if done, err := audit.Export(b.hal, conditional, &out, audit.ExportConfig{}); err != nil || done.Entries != 3 {
+		t.Errorf("a handle with a condition exports %d entries, %v", done.Entries, err)
+	}
+	if page, err := audit.List(b.hal, conditional, audit.Filter{}, ""); err != nil || len(page.Entries) != 3 {
+		t.Errorf("a handle with a condition lists %d entries, %v", len(page.Entries), err)
+	}
 	narrow, _ := b.export(t, b.hal, audit.ExportConfig{Filter: audit.Filter{Action: "update"}})
 	if !slices.Equal(actions(narrow), []string{"update"}) {
 		t.Errorf("the updates are %v", actions(narrow))
@@ -132,6 +140,30 @@ func TestExport_OpenReader(t *testing.T) {
 	b.note(t, b.hal, "while.open")
 	if got, _ := b.export(t, b.hal, audit.ExportConfig{}); len(got) != 1 {
 		t.Errorf("beside a reader %v are exported", actions(got))
+	}
+}
+
+func TestExport_OCSF(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	must(t, b.as(b.hal).Create(&Author{ID: 1, Email: "1"}).Error)
+	b.note(t, b.hal, "user.login")
+	var out bytes.Buffer
+	_, err := audit.Export(b.hal, b.app, &out, audit.ExportConfig{Format: audit.OCSF, Product: audit.OCSFProduct{Name: "shop"}})
+	must(t, err)
+	var classes []string
+	for decoder := json.NewDecoder(&out); decoder.More(); {
+		var event struct {
+			Class    int `json:"class_uid"`
+			Metadata struct {
+				Product struct{ Name string }
+			}
+		}
+		must(t, decoder.Decode(&event))
+		classes = append(classes, fmt.Sprint(event.Class, " ", event.Metadata.Product.Name))
+	}
+	if want := []string{"3004 shop", "3002 shop"}; !slices.Equal(classes, want) {
+		t.Errorf("the events are %v, want %v", classes, want)
 	}
 }
 

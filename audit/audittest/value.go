@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"github.com/courtroll/courtroll/audit"
 )
 
 // equal reports whether the JSON in the trail means a Go value.
@@ -284,13 +286,10 @@ func keyText(key []any) string {
 			parts[i] = partText(found[0])
 		}
 	}
-	switch {
-	case slices.Contains(parts, "") || len(parts) == 0:
+	if slices.Contains(parts, "") || len(parts) == 0 {
 		return ""
-	case len(parts) == 1:
-		return parts[0]
 	}
-	return jsonText(parts)
+	return audit.ResourceID(parts...)
 }
 
 func partText(form any) string {
