@@ -1,0 +1,2 @@
+-- courtroll: no transaction
+DROP INDEX CONCURRENTLY IF EXISTS courtroll_audit_logs_across_tenants;

@@ -1,0 +1,2 @@
+-- Statistics go with their indexes.
+SELECT 1;
