@@ -90,13 +90,17 @@ func changesText(changes map[string]Change) string {
 // behind each of those as well, for then the quotes do not hold.
 var (
 	formula      = regexp.MustCompile(`^[\s']*[=+\-@＝＋－＠]|^[\t\r\n']`)
-	innerFormula = regexp.MustCompile(`([;|\t\r\n][\s"']*)([=+\-@＝＋－＠])`)
+	innerFormula = regexp.MustCompile(`([` + separators + `][\s"']*)([=+\-@＝＋－＠])`)
 )
+
+const separators = ";|\t\r\n"
 
 // safeCell keeps a spreadsheet from reading a text as a formula. Of a cell that
 // begins with an apostrophe taking that one away gives the text back.
 func safeCell(cell string) string {
-	cell = innerFormula.ReplaceAllString(cell, `$1'$2`)
+	if strings.ContainsAny(cell, separators) {
+		cell = innerFormula.ReplaceAllString(cell, `$1'$2`)
+	}
 	if formula.MatchString(cell) {
 		return "'" + cell
 	}
@@ -106,6 +110,9 @@ func safeCell(cell string) string {
 // safeJSONCell does so for a JSON object, which stays the same to a reader of JSON:
 // no separator stands outside of its strings.
 func safeJSONCell(cell string) string {
+	if !strings.ContainsAny(cell, separators) {
+		return cell
+	}
 	return innerFormula.ReplaceAllStringFunc(cell, func(match string) string {
 		sign := []rune(match)
 		last := len(sign) - 1

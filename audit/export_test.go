@@ -18,3 +18,10 @@ func Rewrite(query string, params int, table *trail.Table, isDelete, returning b
 	sent, err := c.render(returning)
 	return sent.text, err
 }
+
+// What an export makes of an entry, and of a cell.
+var (
+	OCSFLine     = ocsfLine
+	SafeCell     = safeCell
+	SafeJSONCell = safeJSONCell
+)

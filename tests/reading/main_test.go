@@ -20,6 +20,7 @@ var (
 	editFile = flag.String("edits", "", "a `file` of Wikipedia's edits, whole, instead of the sample")
 	gitFile  = flag.String("git-events", "", "a `file` of events of repositories, whole, instead of the sample")
 	filters  = flag.Int("filters", 150, "how many random filters are tried in each form")
+	rows     = flag.Int("rows", 50_000, "how many entries are exported to look at the memory")
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }

@@ -1,4 +1,0 @@
-package audit
-
-// OCSFLine returns an entry as an event of OCSF.
-var OCSFLine = ocsfLine
