@@ -89,7 +89,7 @@ func changesText(changes map[string]Change) string {
 // not (OWASP, CSV Injection). One that is set to other separators begins a cell
 // behind each of those as well, for then the quotes do not hold.
 var (
-	formula      = regexp.MustCompile(`^[\s']*[=+\-@＝＋－＠]|^[\t\r\n']`)
+	formula      = regexp.MustCompile(`^[\s"']*[=+\-@＝＋－＠]|^[\t\r\n']`)
 	innerFormula = regexp.MustCompile(`([` + separators + `][\s"']*)([=+\-@＝＋－＠])`)
 )
 
