@@ -55,6 +55,7 @@ demo: ## Replay real edits with the trail that they leave, and put up the walls 
 soak: ## Run PROGRAMS generated programs behind each form of walls and of the trail, the files EDITS and GIT_EVENTS, and two tenants and crashes for SOAKTIME each
 	$(GO) test -count=1 -timeout 2h -run TestNonInterference -v ./tests/noninterference -programs $(PROGRAMS)
 	$(GO) test -count=1 -timeout 4h -v ./tests/replay -programs $(PROGRAMS) -edits '$(abspath $(EDITS))' -git-events '$(abspath $(GIT_EVENTS))'
+	$(GO) test -count=1 -timeout 1h -v ./tests/reading -rows 1000000 -edits '$(abspath $(EDITS))' -git-events '$(abspath $(GIT_EVENTS))'
 	$(GO) test -count=1 -timeout 12h -run 'Stress$$' -v ./tests/walls -stress $(SOAKTIME)
 	$(GO) test -count=1 -timeout 12h -v ./tests/durability -crash $(SOAKTIME)
 

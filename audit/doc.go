@@ -25,7 +25,7 @@
 // The action is create, update, delete, soft_delete or restore; the resource
 // is the table's name and the primary key as text, a composite key as a JSON
 // array of texts. The metadata holds the changed columns with old and new
-// values, which [Changes] reads, the transaction's id, and what the context
+// values, which [Changes] and [ReadMetadata] read, the transaction's id, and what the context
 // says: of the actor, as whom he acts ([Actor.OnBehalfOf]) and why ([WithReason]).
 // Times are in UTC. [Middleware] gives each HTTP request its actor.
 //
@@ -39,6 +39,12 @@
 // whose names speak of secrets (password, token, api_key and the like) are
 // redacted unless tagged audit:"keep". Where models of one table differ, the
 // stricter tag holds.
+//
+// # How it is read
+//
+// [List] reads the trail page by page, [Timeline] that of one resource, [AsOf] what
+// the resource was at a time; [Export] writes it to a file. A tenant's context
+// reads that tenant's entries, a system scope all.
 //
 // # How
 //

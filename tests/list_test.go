@@ -106,6 +106,8 @@ func TestList_Refuses(t *testing.T) {
 		"no tenant":         {context.Background(), audit.Filter{}, "", tenancy.ErrNoTenant},
 		"other tenant":      {b.hal, audit.Filter{TenantID: "acme"}, "", tenancy.ErrCrossTenant},
 		"system events":     {b.hal, audit.Filter{WithoutTenant: true}, "", tenancy.ErrCrossTenant},
+		"no time":           {b.hal, audit.Filter{From: time.Now(), To: time.Now().Add(-time.Second)}, "", audit.ErrFilter},
+		"one and none":      {b.system, audit.Filter{TenantID: "hal", WithoutTenant: true}, "", audit.ErrFilter},
 		"cursor":            {b.hal, audit.Filter{}, "x", audit.ErrCursor},
 		"cursor of no size": {b.hal, audit.Filter{}, "AAAA", audit.ErrCursor},
 	} {
@@ -190,5 +192,36 @@ func TestList_WithoutTenancy(t *testing.T) {
 	must(t, err)
 	if len(page.Entries) > 0 {
 		t.Errorf("hal sees %d entries of acme", len(page.Entries))
+	}
+}
+
+// TestList_Key refuses cursors that another key signed, or none.
+func TestList_Key(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.note(t, b.hal, "a.b")
+	b.note(t, b.hal, "a.b")
+	cursors := map[string]string{}
+	for _, key := range []string{"", strings.Repeat("a", 32), strings.Repeat("b", 32)} {
+		app := b.OpenApp(&gorm.Config{})
+		var config audit.Config
+		if key != "" {
+			config.CursorKey = []byte(key)
+		}
+		use(t, app, audit.New(config))
+		first, err := audit.List(b.hal, app, audit.Filter{Limit: 1}, "")
+		must(t, err)
+		for other, cursor := range cursors {
+			if _, err := audit.List(b.hal, app, audit.Filter{Limit: 1}, cursor); !errors.Is(err, audit.ErrCursor) {
+				t.Errorf("a cursor signed with %q where the key is %q: %v", other, key, err)
+			}
+		}
+		if page, err := audit.List(b.hal, app, audit.Filter{Limit: 2}, first.Next); err != nil || len(page.Entries) != 1 {
+			t.Errorf("the second page has %d entries, %v", len(page.Entries), err)
+		}
+		cursors[key] = first.Next
+	}
+	if err := b.OpenApp(&gorm.Config{}).Use(audit.New(audit.Config{CursorKey: []byte("short")})); err == nil {
+		t.Error("a short key is accepted")
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -14,7 +15,10 @@ import (
 	"github.com/courtroll/courtroll/internal/pgtest"
 )
 
-const readme = "../README.md"
+const (
+	readme  = "../README.md"
+	reading = "../docs/reading.md"
+)
 
 // fragment is what README's blocks that are no programs are compiled in. What
 // they may use without declaring it stands here.
@@ -28,6 +32,7 @@ import (
 	"net/netip"
 	"os"
 	"testing"
+	"time"
 
 	"gorm.io/datatypes"
 	"gorm.io/driver/postgres"
@@ -45,6 +50,7 @@ var (
 	_ = errors.Is
 	_ = os.Getenv
 	_ = log.Fatal
+	_ = time.Now
 	_ http.Handler
 	_ netip.Addr
 	_ datatypes.JSON
@@ -73,12 +79,12 @@ func _(ctx context.Context, t *testing.T, owner, app *gorm.DB, err error) {
 
 func TestReadme(t *testing.T) {
 	t.Parallel()
-	goBlocks := blocks(t, "go")
+	goBlocks := blocks(t, readme, "go")
 	if len(goBlocks) == 0 || !isProgram(goBlocks[0]) {
 		t.Fatal("the first block of Go is no complete program")
 	}
 
-	for i, block := range goBlocks {
+	for i, block := range append(slices.Clone(goBlocks), blocks(t, reading, "go")...) {
 		t.Run(fmt.Sprintf("Block%dCompiles", i+1), func(t *testing.T) {
 			t.Parallel()
 			if !isProgram(block) {
@@ -98,7 +104,7 @@ func TestReadme(t *testing.T) {
 			t.Fatalf("%v:\n%s", err, out)
 		}
 		out = slow.ReplaceAll(out, nil)
-		if diff := cmp.Diff(blocks(t, "text")[0], string(out)); diff != "" {
+		if diff := cmp.Diff(blocks(t, readme, "text")[0], string(out)); diff != "" {
 			t.Error(diff)
 		}
 	})
@@ -123,9 +129,9 @@ func compile(t *testing.T, source string) string {
 }
 
 // blocks returns README's fenced blocks of a language.
-func blocks(t *testing.T, language string) (found []string) {
+func blocks(t *testing.T, document, language string) (found []string) {
 	t.Helper()
-	text, err := os.ReadFile(readme)
+	text, err := os.ReadFile(document)
 	must(t, err)
 	_, rest, ok := strings.Cut(string(text), "\n```"+language+"\n")
 	for ok {
