@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
 
 	"github.com/courtroll/courtroll/audit"
@@ -293,5 +294,32 @@ func TestExport_Progress(t *testing.T) {
 	must(t, err)
 	if len(told) < 4 || told[len(told)-1] != done || done.Entries != 1200 {
 		t.Errorf("told %d times, the last time %+v, the end is %+v", len(told), told[len(told)-1], done)
+	}
+}
+
+// TestExport_Handles exports behind row-level security on each kind of handle, whose
+// pool has no connection to spare.
+func TestExport_Handles(t *testing.T) {
+	t.Parallel()
+	db, r := walls{all: true}.database(t, nil, nil)
+	for name, dialector := range map[string]func(string) gorm.Dialector{"tenancy.Postgres": tenancy.Postgres, "postgres.Open": postgres.Open} {
+		for _, prepared := range []bool{false, true} {
+			app := db.Open(dialector(db.AppDSN), &gorm.Config{PrepareStmt: prepared})
+			system := db.Open(dialector(db.SystemDSN), nil)
+			use(t, app, tenancy.New(tenancy.Config{Rules: r, RowLevelSecurity: true, System: system}))
+			use(t, app, audit.New(audit.Config{Rules: r}))
+			for _, handle := range []*gorm.DB{app, system} {
+				pool, err := handle.DB()
+				must(t, err)
+				pool.SetMaxOpenConns(1)
+			}
+			b := newBundle(t, db, app)
+			b.note(t, b.hal, "a.b")
+			for scope, ctx := range map[string]context.Context{"tenant": b.hal, "system": b.system} {
+				if got, _ := b.export(t, ctx, audit.ExportConfig{}); len(got) == 0 {
+					t.Errorf("%s, prepared %v, %s: nothing is exported", name, prepared, scope)
+				}
+			}
+		}
 	}
 }
