@@ -5,7 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
-	"encoding/json"
+	"strconv"
 	"time"
 
 	"github.com/google/uuid"
@@ -56,16 +56,23 @@ func (r *reading) open(purpose, cursor string) (position, error) {
 	return position{at, uuid.UUID(raw[9:])}, nil
 }
 
-// tag binds a position to what is read.
+// tag binds a position to what is read: all of the filter but its Limit, which may
+// change from page to page.
 func (r *reading) tag(purpose string, raw []byte) []byte {
-	filter := r.filter
-	filter.Limit = 0 // which may change from page to page
-	filter.TenantID, filter.From, filter.To = r.tenant, filter.From.UTC(), filter.To.UTC()
-	text, _ := json.Marshal(filter) // of texts and times, which all have a JSON form
-	mac := hmac.New(sha256.New, r.key)
-	for _, part := range [][]byte{[]byte("courtroll cursor"), []byte(purpose), text, raw} {
+	f, mac := r.filter, hmac.New(sha256.New, r.key)
+	for _, part := range []string{
+		"courtroll cursor", purpose, r.tenant, f.ActorID, f.Action, f.ResourceType, f.ResourceID, f.RequestID, f.ChangedField,
+		moment(f.From), moment(f.To), strconv.FormatBool(f.WithoutTenant), strconv.FormatBool(f.OldestFirst), string(raw),
+	} {
 		mac.Write(binary.BigEndian.AppendUint64(nil, uint64(len(part))))
-		mac.Write(part)
+		mac.Write([]byte(part))
 	}
 	return mac.Sum(nil)[:tagSize]
+}
+
+func moment(at time.Time) string {
+	if at.IsZero() {
+		return ""
+	}
+	return strconv.FormatInt(at.UnixMicro(), 10)
 }

@@ -23,8 +23,9 @@ import (
 // transaction's start, it is all transactions of the database that count, with a
 // second for those that have a time already and are not to be seen yet.
 //
-// Sessions of other logins show when their transaction began only to members of
-// pg_read_all_stats.
+// When a transaction began is not shown of other logins but to members of
+// pg_read_all_stats, and of none where track_activities is off. Of one that ended
+// while this was read it is not shown either.
 const horizonSQL = `
 WITH trail AS (
 	SELECT c.oid, coalesce((SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_catalog.pg_attrdef d JOIN pg_catalog.pg_attribute a
@@ -32,22 +33,22 @@ WITH trail AS (
 	FROM pg_catalog.pg_class c WHERE c.oid = '` + models.AuditLogsTable + `'::regclass
 ), writers AS (
 	SELECT l.pid, l.virtualtransaction AS id FROM pg_catalog.pg_locks l, trail
-	WHERE l.granted AND l.pid IS DISTINCT FROM pg_backend_pid() AND (
-		l.locktype = 'relation' AND l.mode = 'RowExclusiveLock'
-			AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
-			AND (l.relation = trail.oid OR l.relation IN (SELECT relid FROM pg_catalog.pg_partition_tree(trail.oid)))
-		OR trail.early AND l.locktype = 'virtualxid' AND l.mode = 'ExclusiveLock')
-), seen AS (
-	SELECT w.pid, w.id, a.xact_start, a.xact_start IS NULL AND a.pid IS NOT NULL
-		AND NOT pg_has_role(a.usesysid, 'USAGE') AND NOT pg_has_role('pg_read_all_stats', 'USAGE') AS hidden
-	FROM writers w LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = w.pid
-	WHERE w.pid IS NULL OR a.datname = current_database() AND a.usesysid IS NOT NULL -- as autovacuum has none
+	WHERE l.granted AND l.locktype = 'relation' AND l.mode = 'RowExclusiveLock'
+		AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+		AND (l.relation = trail.oid OR l.relation IN (SELECT relid FROM pg_catalog.pg_partition_tree(trail.oid)))
+	UNION
+	SELECT l.pid, l.virtualtransaction FROM trail, pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+	WHERE trail.early AND l.locktype = 'virtualxid' AND l.mode = 'ExclusiveLock'
+		AND a.datname = current_database() AND a.usesysid IS NOT NULL -- as autovacuum has none
+), open AS (
+	SELECT w.pid, w.id, a.xact_start FROM writers w LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = w.pid
+	WHERE w.pid IS DISTINCT FROM pg_backend_pid()
 )
 SELECT json_build_object(
 	'now', (extract(epoch FROM statement_timestamp() - CASE WHEN (SELECT early FROM trail) THEN interval '1 second' ELSE '0' END) * 1000000)::bigint,
-	'oldest', (SELECT (extract(epoch FROM min(xact_start)) * 1000000)::bigint FROM seen),
-	'hidden', (SELECT coalesce(json_agg(id), '[]') FROM seen WHERE hidden),
-	'prepared', EXISTS (SELECT FROM seen WHERE pid IS NULL),
+	'oldest', (SELECT (extract(epoch FROM min(xact_start)) * 1000000)::bigint FROM open),
+	'hidden', (SELECT coalesce(json_agg(id), '[]') FROM open WHERE pid IS NOT NULL AND xact_start IS NULL),
+	'prepared', EXISTS (SELECT FROM open WHERE pid IS NULL),
 	'standby', pg_is_in_recovery())::text`
 
 // sight is what [horizonSQL] returns, times in microseconds.
@@ -96,7 +97,7 @@ func (s sight) horizon() (time.Time, error) {
 func awaitEnd(ctx context.Context, db *gorm.DB, open []string, wait time.Duration) error {
 	for deadline := time.Now().Add(wait); len(open) > 0; {
 		if time.Now().After(deadline) {
-			return fmt.Errorf("%w: a transaction of another login is open, and when it began is not shown to this one: GRANT pg_read_all_stats TO it, or export when that transaction has ended", ErrHorizon)
+			return fmt.Errorf("%w: a transaction is open that has written entries, and when it began is not shown to this login: GRANT pg_read_all_stats TO it, or export when that transaction has ended", ErrHorizon)
 		}
 		select {
 		case <-ctx.Done():

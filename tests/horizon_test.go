@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
 
 	"github.com/courtroll/courtroll/audit"
@@ -210,5 +211,19 @@ func writeNotes(t *testing.T, db *gorm.DB, action string, stop chan struct{}) {
 		} else if err := tx.Commit().Error; err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestHorizon_Untracked has a login whose transactions the server keeps no account of.
+func TestHorizon_Untracked(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	must(t, b.super.Exec(`ALTER DATABASE `+b.Name+` SET track_activities = off`).Error)
+	open := b.Open(postgres.Open(b.AppDSN), &gorm.Config{}).Begin()
+	defer open.Rollback()
+	must(t, open.Exec(noteByHand, "a.b").Error)
+	_, err := audit.Export(b.hal, b.app, io.Discard, audit.ExportConfig{WaitTimeout: 50 * time.Millisecond})
+	if !errors.Is(err, audit.ErrHorizon) {
+		t.Errorf("beside an open transaction: %v, want ErrHorizon", err)
 	}
 }
