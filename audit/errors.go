@@ -38,8 +38,22 @@ var (
 	// did not, for this tenant and filter.
 	ErrCursor = errors.New("the cursor is not one that was returned for this tenant and filter")
 
+	// ErrEvent is an event that is wrong in itself: its action is not noun.verb, it has
+	// no resource type, an outcome of its own, a negative version, or data of which no
+	// JSON can be made. The way out is to record it as [Event] says.
+	ErrEvent = errors.New("the event is wrong in itself")
+
 	// ErrFilter is a [Filter] that contradicts itself.
 	ErrFilter = errors.New("the filter contradicts itself")
+)
+
+// What an ErrEvent is about.
+var (
+	errAction     = fmt.Errorf(`the action is not noun.verb: letters, digits, "_" and "-", joined by ".", of %d bytes at most`, maxAction)
+	errOwnAction  = fmt.Errorf("the action %s is recorded by itself", scopeOpen)
+	errNoResource = errors.New("the resource type is missing")
+	errOutcome    = fmt.Errorf("the outcome is neither %q nor %q", Success, Failure)
+	errVersion    = errors.New("the version is negative")
 )
 
 // What an ErrUnaudited is about, where it is not SQL written by hand.
