@@ -43,11 +43,19 @@ var (
 	// JSON can be made. The way out is to record it as [Event] says.
 	ErrEvent = errors.New("the event is wrong in itself")
 
+	// ErrUndefinedEvent is an event that is not in [Config.Events], or one that has
+	// another resource type than its definition, or data that does not fit its schema.
+	// The way out is the definition, or a new version of it.
+	ErrUndefinedEvent = errors.New("the event is not as Config.Events or its type defines it")
+
+	// ErrDefinition is an [EventType] with a fault, or one that a [Catalog] holds twice.
+	ErrDefinition = errors.New("the event's definition has a fault")
+
 	// ErrFilter is a [Filter] that contradicts itself.
 	ErrFilter = errors.New("the filter contradicts itself")
 )
 
-// What an ErrEvent is about.
+// What an ErrEvent or an ErrDefinition is about.
 var (
 	errAction     = fmt.Errorf(`the action is not noun.verb: letters, digits, "_" and "-", joined by ".", of %d bytes at most`, maxAction)
 	errOwnAction  = fmt.Errorf("the action %s is recorded by itself", scopeOpen)

@@ -1,9 +1,6 @@
 package audit
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -50,27 +47,4 @@ func isNoWord(part string) bool {
 	return part == "" || strings.ContainsFunc(part, func(r rune) bool {
 		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && r != '_' && r != '-'
 	})
-}
-
-// dataOf returns the object that data is as JSON, with its numbers as they were written.
-func dataOf(data any) (map[string]any, error) {
-	text, err := json.Marshal(data)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrEvent, quiet(err))
-	}
-	var object map[string]any
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	decoder.UseNumber()
-	err = decoder.Decode(&object)
-	return object, err
-}
-
-// quiet says why there is no JSON, without the text that an app's method returned:
-// it may quote the value.
-func quiet(err error) error {
-	var method *json.MarshalerError
-	if errors.As(err, &method) {
-		return fmt.Errorf("no JSON could be made of a %v in its data", method.Type)
-	}
-	return err
 }

@@ -34,8 +34,9 @@ type Event struct {
 	// and "-", joined by ".", of 200 bytes at most. Required. So it is never that of a
 	// change; nor may it be system_scope.open, which is recorded by itself.
 	Action string
-	// Version is that of the form of its Data, from 1 on, and is kept in the metadata
-	// under "version". Default: none.
+	// Version is that of the [Definition] that the event is an instance of, and is kept
+	// in the metadata under "version". Zero is the newest of its action in
+	// [Config.Events], and none where that is nil.
 	Version int
 	// ResourceType and ResourceID say what was acted on. ResourceType is required.
 	// Of ResourceID no more than 1 KiB is kept, with a marker.
@@ -48,11 +49,12 @@ type Event struct {
 	TenantID string
 	// Data is kept in the metadata under "data", as JSON. What stands under a name
 	// that speaks of a secret (password, apiToken, X-Api-Key and the like) is
-	// redacted at any depth, also in structs and in json.RawMessage; struct tags of
-	// package audit are not read. What the trail could not hold is changed so that
-	// the event is recorded all the same: NUL becomes U+FFFD, texts are cut at 16
-	// KiB with a marker, numbers that no number of PostgreSQL's can hold become
-	// texts, and what lies deeper than 64 levels is left out, with a marker.
+	// redacted at any depth, also in structs and in json.RawMessage. Struct tags of
+	// package audit are read of the type that [Define] was given, not of what is in
+	// here. What the trail could not hold is changed so that the event is recorded all
+	// the same: NUL becomes U+FFFD, texts are cut at 16 KiB with a marker, numbers that
+	// no number of PostgreSQL's can hold become texts, and what lies deeper than 64
+	// levels is left out, with a marker.
 	Data map[string]any
 	// BestEffort is for an event that must not keep the app from going on: where it
 	// cannot be recorded, [Record] returns nil, and the loss is counted by
@@ -70,27 +72,33 @@ type Event struct {
 // right to write entries without a tenant.
 //
 // An error is an [*EventError], which matches [ErrAudit]. Before anything is sent,
-// an event that is wrong in itself is [ErrEvent].
+// an event that is wrong in itself is [ErrEvent], and where [Config.Events] is set,
+// one that is not in it, or not as it is there, is [ErrUndefinedEvent].
 //
-// Of an event with BestEffort these are errors all the same: that one; an event that
-// is another tenant's, or not the transaction's tenant's, and package tenancy's
-// other errors; [ErrNoActor]; that a system scope could not be recorded; and that
-// the transaction could not be kept, as when ctx ends while the event is written,
-// which takes the connection with it.
+// Of an event with BestEffort these are errors all the same: the two above, and
+// [ErrDefinition]; an event that is another tenant's, or not the transaction's
+// tenant's, and package tenancy's other errors; [ErrNoActor]; that a system scope
+// could not be recorded; and that the transaction could not be kept, as when ctx
+// ends while the event is written, which takes the connection with it.
 func Record(ctx context.Context, db *gorm.DB, event Event) error {
-	if err := record(ctx, db, event); err != nil {
+	if err := record(ctx, db, event, nil); err != nil {
 		return &EventError{Action: event.Action, Cause: err}
 	}
 	return nil
 }
 
-func record(ctx context.Context, db *gorm.DB, event Event) error {
-	row, err := checkedRow(ctx, event)
+// record records an event of a type, nil for one of [Record]'s.
+func record(ctx context.Context, db *gorm.DB, event Event, own *eventType) error {
+	pool := db.WithContext(ctx).Statement.ConnPool
+	p, ok := db.Plugins[PluginName].(*Plugin)
+	var defined eventTypes
+	if ok {
+		defined = p.events
+	}
+	row, err := checkedRow(ctx, event, defined, own)
 	if err != nil {
 		return err
 	}
-	pool := db.WithContext(ctx).Statement.ConnPool
-	p, ok := db.Plugins[PluginName].(*Plugin)
 	if !ok {
 		return row.insert(ctx, pool)
 	}
@@ -118,13 +126,24 @@ func (s statement) insert(ctx context.Context, pool gorm.ConnPool) error {
 }
 
 // checkedRow finds what is wrong with an app's event before anything is sent.
-func checkedRow(ctx context.Context, event Event) (s statement, err error) {
+func checkedRow(ctx context.Context, event Event, defined eventTypes, own *eventType) (s statement, err error) {
 	if err := event.check(); err != nil {
+		return s, err
+	}
+	t, err := defined.find(event, own)
+	if err != nil {
 		return s, err
 	}
 	data, err := dataOf(event.Data)
 	if err != nil {
 		return s, err
+	}
+	if t != nil {
+		if err := t.check(event, data); err != nil {
+			return s, err
+		}
+		withhold(t.schema.Schema(), data)
+		event.Version = t.Version
 	}
 	return eventRow(ctx, event, data)
 }
