@@ -49,6 +49,13 @@ type Config struct {
 	// length. A tag audit:"cut=N" sets another for a column. Default: 16,384.
 	MaxValueChars int
 
+	// Events are those that may be recorded, by [Record] and by their types: any other
+	// is [ErrUndefinedEvent], also one whose data does not fit its schema. So the page
+	// that [Catalog] prints is complete. What this package records by itself it records
+	// all the same. Default: nil, with which any event may be recorded; an empty one
+	// allows none.
+	Events Catalog
+
 	// OnLost is called for each [Event.BestEffort] that could not be recorded, with
 	// the context and the event that [Record] was given, secrets in its Data
 	// included, and with the error that Record would have returned. It runs before

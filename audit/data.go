@@ -1,7 +1,6 @@
 package audit
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -27,23 +26,9 @@ const (
 	maxExponent = 400
 )
 
-// safeData returns an event's data as the trail may show and hold it. It goes
-// over the marshalled form, for there maps, structs, texts that are JSON already
-// and what types make of themselves all look the same.
-func safeData(data map[string]any) (any, error) {
-	text, err := json.Marshal(data)
-	if err != nil {
-		return nil, err
-	}
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	decoder.UseNumber()
-	var value any
-	if err := decoder.Decode(&value); err != nil {
-		return nil, err
-	}
-	return safeValue(value, 0), nil
-}
-
+// safeValue returns a part of an event's data as the trail may show and hold it.
+// It is of the marshalled form, for there maps, structs, texts that are JSON
+// already and what types make of themselves all look the same.
 func safeValue(value any, depth int) any {
 	switch value := value.(type) {
 	case map[string]any:

@@ -30,7 +30,9 @@
 // Times are in UTC. [Middleware] gives each HTTP request its actor.
 //
 // [Record] writes an event that is no change of a row. What its data holds under
-// the name of a secret is redacted at any depth.
+// the name of a secret is redacted at any depth. [Define] gives an event a type for
+// its data, a version and a description, and a [Catalog] prints them. With
+// [Config.Events] no other event is recorded.
 //
 // Struct tags say how a column enters the trail: audit:"-" not at all,
 // audit:"redact" that it changed but not what, audit:"hash" as a hash with

@@ -40,12 +40,34 @@ var (
 
 	// ErrHorizon is an [Export] that cannot tell up to when the trail is whole: on a
 	// standby, which does not know the transactions of its primary; beside a prepared
-	// transaction that wrote entries; or beside one of another login that stays open,
-	// whose begin this login is not shown.
+	// transaction that wrote entries; or beside one that stays open and whose begin is
+	// not shown to this login.
 	ErrHorizon = errors.New("it cannot be told up to when the trail is whole")
+
+	// ErrEvent is an event that is wrong in itself: its action is not noun.verb, it has
+	// no resource type, an outcome of its own, a negative version, or data of which no
+	// JSON can be made. The way out is to record it as [Event] says.
+	ErrEvent = errors.New("the event is wrong in itself")
+
+	// ErrUndefinedEvent is an event that is not in [Config.Events], or one that has
+	// another resource type than its definition, or data that does not fit its schema.
+	// The way out is the definition, or a new version of it.
+	ErrUndefinedEvent = errors.New("the event is not as Config.Events or its type defines it")
+
+	// ErrDefinition is an [EventType] with a fault, or one that a [Catalog] holds twice.
+	ErrDefinition = errors.New("the event's definition has a fault")
 
 	// ErrFilter is a [Filter] that contradicts itself.
 	ErrFilter = errors.New("the filter contradicts itself")
+)
+
+// What an ErrEvent or an ErrDefinition is about.
+var (
+	errAction     = fmt.Errorf(`the action is not noun.verb: letters, digits, "_" and "-", joined by ".", of %d bytes at most`, maxAction)
+	errOwnAction  = fmt.Errorf("the action %s is recorded by itself", scopeOpen)
+	errNoResource = errors.New("the resource type is missing")
+	errOutcome    = fmt.Errorf("the outcome is neither %q nor %q", Success, Failure)
+	errVersion    = errors.New("the version is negative")
 )
 
 // What an ErrUnaudited is about, where it is not SQL written by hand.

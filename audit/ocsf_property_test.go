@@ -73,7 +73,7 @@ func drawMetadata(t *rapid.T) string {
 		case isOurs && name == "actor_kind":
 			value = rapid.SampledFrom([]string{`"user"`, `"service"`, `"system"`, `"anonymous"`}).Draw(t, name)
 		case isOurs && name != "data":
-			value = quoted(rapid.String().Draw(t, name))
+			value = inQuotes(rapid.String().Draw(t, name))
 		}
 		members[name] = json.RawMessage(value)
 	}
@@ -87,7 +87,7 @@ func drawMetadata(t *rapid.T) string {
 func drawChanges(t *rapid.T) string {
 	var changes []string
 	for _, column := range rapid.SliceOfNDistinct(rapid.String(), 1, 4, rapid.ID).Draw(t, "columns") {
-		changes = append(changes, quoted(column)+`:{"old":`+drawJSON(t, 1)+`,"new":`+drawJSON(t, 1)+`}`)
+		changes = append(changes, inQuotes(column)+`:{"old":`+drawJSON(t, 1)+`,"new":`+drawJSON(t, 1)+`}`)
 	}
 	return `{` + strings.Join(changes, ",") + `}`
 }
@@ -106,7 +106,7 @@ func drawJSON(t *rapid.T, depth int) string {
 	case 2:
 		return rapid.StringMatching(`-?(0|[1-9][0-9]{0,40})(\.[0-9]{1,20})?(e[+-]?[0-9]{1,5})?`).Draw(t, "number")
 	case 3:
-		return quoted(rapid.String().Draw(t, "text"))
+		return inQuotes(rapid.String().Draw(t, "text"))
 	case 4:
 		for range rapid.IntRange(0, 3).Draw(t, "length") {
 			parts = append(parts, drawJSON(t, depth-1))
@@ -114,12 +114,12 @@ func drawJSON(t *rapid.T, depth int) string {
 		return `[ ` + strings.Join(parts, ",\n") + `]`
 	}
 	for _, name := range rapid.SliceOfNDistinct(rapid.String(), 0, 3, rapid.ID).Draw(t, "members") {
-		parts = append(parts, quoted(name)+`: `+drawJSON(t, depth-1))
+		parts = append(parts, inQuotes(name)+`: `+drawJSON(t, depth-1))
 	}
 	return `{` + strings.Join(parts, ",\n") + `}`
 }
 
-func quoted(text string) string {
+func inQuotes(text string) string {
 	literal, _ := json.Marshal(text)
 	return string(literal)
 }

@@ -24,6 +24,7 @@ type Plugin struct {
 	registry *plan.Registry
 	handle   *gorm.DB
 	excluded map[string][]string // the schemas that were given with a name, "" where none was
+	events   eventTypes
 	texts    sqllex.Cache
 	lost     atomic.Uint64 // see Lost
 	mu       sync.RWMutex
@@ -62,6 +63,9 @@ func (p *Plugin) Initialize(db *gorm.DB) error {
 	}
 	if p.config.MaxValueChars < 0 {
 		return errors.New("audit: Config.MaxValueChars is negative")
+	}
+	if p.events, err = p.config.Events.compile(); err != nil {
+		return fmt.Errorf("audit: Config.Events: %w", err)
 	}
 	if err := p.exclude(db); err != nil {
 		return fmt.Errorf("audit: %w", err)

@@ -30,24 +30,31 @@ const (
 // Event is something to record that is no change of a row: a log-in, an
 // export, a check of a permission.
 type Event struct {
-	// Action is noun.verb, as user.login. Required.
+	// Action is noun.verb, as user.login: two parts or more of letters, digits, "_"
+	// and "-", joined by ".", of 200 bytes at most. Required. So it is never that of a
+	// change; nor may it be system_scope.open, which is recorded by itself.
 	Action string
+	// Version is that of the [Definition] that the event is an instance of, and is kept
+	// in the metadata under "version". Zero is the newest of its action in
+	// [Config.Events], and none where that is nil.
+	Version int
 	// ResourceType and ResourceID say what was acted on. ResourceType is required.
 	// Of ResourceID no more than 1 KiB is kept, with a marker.
 	ResourceType string
 	ResourceID   string
-	// Outcome defaults to [Success].
+	// Outcome is [Success] or [Failure]. Default: Success.
 	Outcome Outcome
 	// TenantID is the tenant concerned, where the context names none: in system
 	// scope. Elsewhere it must be empty or the context's own.
 	TenantID string
 	// Data is kept in the metadata under "data", as JSON. What stands under a name
 	// that speaks of a secret (password, apiToken, X-Api-Key and the like) is
-	// redacted at any depth, also in structs and in json.RawMessage; struct tags of
-	// package audit are not read. What the trail could not hold is changed so that
-	// the event is recorded all the same: NUL becomes U+FFFD, texts are cut at 16
-	// KiB with a marker, numbers that no number of PostgreSQL's can hold become
-	// texts, and what lies deeper than 64 levels is left out, with a marker.
+	// redacted at any depth, also in structs and in json.RawMessage. Struct tags of
+	// package audit are read of the type that [Define] was given, not of what is in
+	// here. What the trail could not hold is changed so that the event is recorded all
+	// the same: NUL becomes U+FFFD, texts are cut at 16 KiB with a marker, numbers that
+	// no number of PostgreSQL's can hold become texts, and what lies deeper than 64
+	// levels is left out, with a marker.
 	Data map[string]any
 	// BestEffort is for an event that must not keep the app from going on: where it
 	// cannot be recorded, [Record] returns nil, and the loss is counted by
@@ -62,29 +69,36 @@ type Event struct {
 // uses db's transaction if db is in one, and the event commits or vanishes with
 // it. With no tenant in ctx, as at a failed log-in, the event has none: a function
 // of the database that migrate makes writes it, for which the app's login needs no
-// right to write entries without a tenant. An error is an [*EventError], which
-// matches [ErrAudit].
+// right to write entries without a tenant.
 //
-// Of an event with BestEffort these are errors all the same: an event that is
-// wrong in itself (without action or resource type, with another tenant, with
-// Data that is no JSON); one that is not the transaction's tenant's, and package
-// tenancy's other errors; [ErrNoActor]; that a system scope could not be recorded;
-// and that the transaction could not be kept, as when ctx ends while the event is
-// written, which takes the connection with it.
+// An error is an [*EventError], which matches [ErrAudit]. Before anything is sent,
+// an event that is wrong in itself is [ErrEvent], and where [Config.Events] is set,
+// one that is not in it, or not as it is there, is [ErrUndefinedEvent].
+//
+// Of an event with BestEffort these are errors all the same: the two above, and
+// [ErrDefinition]; an event that is another tenant's, or not the transaction's
+// tenant's, and package tenancy's other errors; [ErrNoActor]; that a system scope
+// could not be recorded; and that the transaction could not be kept, as when ctx
+// ends while the event is written, which takes the connection with it.
 func Record(ctx context.Context, db *gorm.DB, event Event) error {
-	if err := record(ctx, db, event); err != nil {
+	if err := record(ctx, db, event, nil); err != nil {
 		return &EventError{Action: event.Action, Cause: err}
 	}
 	return nil
 }
 
-func record(ctx context.Context, db *gorm.DB, event Event) error {
-	row, err := eventRow(ctx, event)
+// record records an event of a type, nil for one of [Record]'s.
+func record(ctx context.Context, db *gorm.DB, event Event, own *eventType) error {
+	pool := db.WithContext(ctx).Statement.ConnPool
+	p, ok := db.Plugins[PluginName].(*Plugin)
+	var defined eventTypes
+	if ok {
+		defined = p.events
+	}
+	row, err := checkedRow(ctx, event, defined, own)
 	if err != nil {
 		return err
 	}
-	pool := db.WithContext(ctx).Statement.ConnPool
-	p, ok := db.Plugins[PluginName].(*Plugin)
 	if !ok {
 		return row.insert(ctx, pool)
 	}
@@ -111,12 +125,31 @@ func (s statement) insert(ctx context.Context, pool gorm.ConnPool) error {
 	return err
 }
 
-// eventRow finds what is wrong with the event before anything is sent.
-func eventRow(ctx context.Context, event Event) (s statement, err error) {
-	action, resource := orNil(event.Action), orNil(event.ResourceType)
-	if action == nil || resource == nil {
-		return s, errors.New("an event needs an action and a resource type")
+// checkedRow finds what is wrong with an app's event before anything is sent.
+func checkedRow(ctx context.Context, event Event, defined eventTypes, own *eventType) (s statement, err error) {
+	if err := event.check(); err != nil {
+		return s, err
 	}
+	t, err := defined.find(event, own)
+	if err != nil {
+		return s, err
+	}
+	data, err := dataOf(event.Data)
+	if err != nil {
+		return s, err
+	}
+	if t != nil {
+		if err := t.check(event, data); err != nil {
+			return s, err
+		}
+		withhold(t.schema.Schema(), data)
+		event.Version = t.Version
+	}
+	return eventRow(ctx, event, data)
+}
+
+// eventRow returns the entry of an event, of which nothing but the tenant is checked.
+func eventRow(ctx context.Context, event Event, data map[string]any) (s statement, err error) {
 	e, err := entryOf(ctx)
 	if err != nil {
 		return s, err
@@ -126,7 +159,7 @@ func eventRow(ctx context.Context, event Event) (s statement, err error) {
 	if err != nil {
 		return s, err
 	}
-	metadata, err := eventMetadata(event, e.metadata)
+	metadata, err := eventMetadata(event, data, e.metadata)
 	if err != nil {
 		return s, err
 	}
@@ -134,15 +167,15 @@ func eventRow(ctx context.Context, event Event) (s statement, err error) {
 	if err != nil {
 		return s, err
 	}
-	resourceID := orNil(safeText(event.ResourceID, maxResourceID))
+	resource, resourceID := orNil(event.ResourceType), orNil(safeText(event.ResourceID, maxResourceID))
 	if tenant == nil && !system {
 		return statement{`SELECT ` + models.RecordFunction + `($1::uuid, $2, $3, $4, $5, $6, $7::text::jsonb)`,
-			[]any{id.String(), e.actor, action, resource, resourceID, e.ip, metadata}}, nil
+			[]any{id.String(), e.actor, event.Action, resource, resourceID, e.ip, metadata}}, nil
 	}
 	return statement{`INSERT INTO ` + trail.Quote(models.AuditLogsTable) + `
 		("id", "actor_id", "tenant_id", "action", "resource_type", "resource_id", "ip_address", "metadata", "created_at")
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8::text::jsonb, clock_timestamp())`,
-		[]any{id.String(), e.actor, tenant, action, resource, resourceID, e.ip, metadata}}, nil
+		[]any{id.String(), e.actor, tenant, event.Action, resource, resourceID, e.ip, metadata}}, nil
 }
 
 // maxResourceID keeps an event's resource within an entry of an index: it may be
@@ -159,18 +192,17 @@ func eventTenant(event Event, own *string, system bool) (*string, error) {
 	return own, nil
 }
 
-func eventMetadata(event Event, common string) (string, error) {
+func eventMetadata(event Event, data map[string]any, common string) (string, error) {
 	var m map[string]any
 	if err := json.Unmarshal([]byte(common), &m); err != nil {
 		return "", err
 	}
-	put(m, "outcome", string(cmp.Or(event.Outcome, Success)), maxActorText)
-	if len(event.Data) > 0 {
-		data, err := safeData(event.Data)
-		if err != nil {
-			return "", err
-		}
-		m["data"] = data
+	m["outcome"] = cmp.Or(event.Outcome, Success)
+	if event.Version != 0 {
+		m["version"] = event.Version
+	}
+	if len(data) > 0 {
+		m["data"] = safeValue(data, 0)
 	}
 	text, err := json.Marshal(m)
 	return string(text), err
@@ -203,7 +235,7 @@ func (p *Plugin) recordScope(ctx context.Context, inTransaction bool) error {
 		}
 		ctx, cancel := context.WithTimeout(ctx, scopeWait)
 		defer cancel()
-		row, err := eventRow(ctx, Event{Action: "system_scope.open", ResourceType: "system_scope"})
+		row, err := eventRow(ctx, Event{Action: scopeOpen, ResourceType: "system_scope"}, nil)
 		if err == nil {
 			err = row.insert(ctx, p.handle.ConnPool)
 		}

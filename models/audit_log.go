@@ -25,10 +25,11 @@ type AuditLog struct {
 	// IPAddress is where the actor was, nil when that is unknown.
 	IPAddress *string `gorm:"column:ip_address;type:text" json:"ip_address"`
 	// Metadata is a JSON object with the changes and their context, nil when there is
-	// none. Of a change: changes, by column, and transaction_id. Of an event: outcome
-	// and data. Of both, where they are known: actor_kind, actor_name, on_behalf_of,
-	// reason, request_id, user_agent, system_reason. Of a change that triggers
-	// recorded and of which no actor is known: database_user.
+	// none. Of a change: changes, by column, and transaction_id. Of an event: outcome,
+	// data, and version, a number from 1 on, where the event's definition has one. Of
+	// both, where they are known: actor_kind, actor_name, on_behalf_of, reason,
+	// request_id, user_agent, system_reason. Of a change that triggers recorded and of
+	// which no actor is known: database_user.
 	Metadata *datatypes.JSON `gorm:"column:metadata;type:jsonb" json:"metadata"`
 	// CreatedAt is the database's clock at the moment of the change.
 	CreatedAt time.Time `gorm:"column:created_at;type:timestamptz;not null;default:clock_timestamp();autoCreateTime:false" json:"created_at"`

@@ -128,14 +128,14 @@ func TestEventData_Commits(t *testing.T) {
 func TestEvent_UnsafeTexts(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	login := audit.Event{Action: "user.login\x00", ResourceType: "users\xff", Outcome: "failure\x00"}
+	login := audit.Event{Action: "user.login", ResourceType: "users\xff", Outcome: audit.Failure}
 	for _, id := range []string{"a\x00b", strings.Repeat("é", 4000)} {
 		login.ResourceID = id
 		must(t, audit.Record(b.hal, b.app, login))
 	}
 	entries := b.trail(t)
-	if e := entries[0]; e.Action != "user.login\uFFFD" || e.ResourceType != "users\uFFFD" || deref(e.ResourceID) != "a\uFFFDb" || metadata(t, e)["outcome"] != "failure\uFFFD" {
-		t.Errorf("%s %s %s %s", e.Action, e.ResourceType, deref(e.ResourceID), *e.Metadata)
+	if e := entries[0]; e.ResourceType != "users\uFFFD" || deref(e.ResourceID) != "a\uFFFDb" {
+		t.Errorf("%s %s", e.ResourceType, deref(e.ResourceID))
 	}
 	if got, want := deref(entries[1].ResourceID), strings.Repeat("é", 512)+"...[cut from 8000 bytes]"; got != want {
 		t.Errorf("resource %s", got)

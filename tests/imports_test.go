@@ -47,7 +47,8 @@ var layers = []layer{
 // modules is what an app's build takes in with the packages that it imports.
 // A path that ends in a slash stands for everything below it.
 var modules = []string{
-	"gorm.io/gorm", "gorm.io/driver/postgres", "gorm.io/datatypes", "github.com/google/uuid", "github.com/jackc/pgx/v5", "golang.org/x/",
+	"gorm.io/gorm", "gorm.io/driver/postgres", "gorm.io/datatypes", "github.com/google/jsonschema-go", "github.com/google/uuid", "github.com/jackc/pgx/v5",
+	"golang.org/x/",
 }
 
 // goPackage is what go list says of a package.

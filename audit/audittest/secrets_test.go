@@ -1,9 +1,11 @@
 package audittest_test
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"net/netip"
 	"net/url"
 	"strings"
@@ -73,7 +75,7 @@ func TestNoSecrets(t *testing.T) {
 			if c.event.ResourceType == "" {
 				c.event.ResourceType = "users"
 			}
-			must(t, audit.Record(ctx, b.app, c.event))
+			record(t, b, ctx, c.event)
 			check(t, func(r *recorder) {
 				audittest.NoSecrets(r, b.with(ctx), "nowhere", secret)
 				for _, message := range r.failures {
@@ -151,4 +153,15 @@ func TestNoSecrets_OnlyScopes(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	check(t, func(r *recorder) { audittest.NoSecrets(r, b.system, "canary-one") }, "is empty")
+}
+
+// record writes an event, also one that only another program writes.
+func record(t *testing.T, b *bundle, ctx context.Context, event audit.Event) {
+	t.Helper()
+	err := audit.Record(ctx, b.app, event)
+	if errors.Is(err, audit.ErrEvent) {
+		tenant, _ := tenancy.FromContext(ctx)
+		err = b.Owner.Create(&models.NewAuditLog{TenantID: &tenant, Action: event.Action, ResourceType: event.ResourceType}).Error
+	}
+	must(t, err)
 }
