@@ -76,7 +76,7 @@ func TestNoSecrets(t *testing.T) {
 			if c.event.ResourceType == "" {
 				c.event.ResourceType = "users"
 			}
-			record(t, b, ctx, c.event)
+			b.record(t, ctx, c.event)
 			check(t, func(r *recorder) {
 				audittest.NoSecrets(r, b.with(ctx), "nowhere", secret)
 				for _, message := range r.failures {
@@ -157,7 +157,7 @@ func TestNoSecrets_OnlyScopes(t *testing.T) {
 }
 
 // record writes an event, also one that only another program writes.
-func record(t *testing.T, b *bundle, ctx context.Context, event audit.Event) {
+func (b *bundle) record(t *testing.T, ctx context.Context, event audit.Event) {
 	t.Helper()
 	err := audit.Record(ctx, b.app, event)
 	if errors.Is(err, audit.ErrEvent) {
