@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"compress/gzip"
-	_ "embed"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,12 +14,8 @@ import (
 	"time"
 
 	"github.com/courtroll/courtroll/audit"
+	"github.com/courtroll/courtroll/examples/quickstart/sample"
 )
-
-// sample is part of the file that sample/README.md names.
-//
-//go:embed sample/edits.json.gz
-var sample []byte
 
 // edit is one line of the file.
 type edit struct {
@@ -74,7 +69,7 @@ func tenants(edits []edit) []string {
 // readEdits reads the file of that name, or the sample if the name is empty.
 func readEdits(name string) ([]edit, error) {
 	if name == "" {
-		return parseEdits("the sample", bytes.NewReader(sample))
+		return parseEdits("the sample", bytes.NewReader(sample.Edits))
 	}
 	file, err := os.Open(name)
 	if err != nil {

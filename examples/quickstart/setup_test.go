@@ -15,6 +15,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/courtroll/courtroll/audit"
+	"github.com/courtroll/courtroll/examples/quickstart/sample"
 	"github.com/courtroll/courtroll/internal/pgtest"
 	"github.com/courtroll/courtroll/tenancy"
 )
@@ -104,7 +105,7 @@ func quickstart(ctx context.Context, dsn string, out io.Writer, args ...string) 
 // someEdits writes the first edits of the sample to a file.
 func someEdits(t *testing.T, n int) string {
 	t.Helper()
-	text, err := unpacked(bytes.NewReader(sample))
+	text, err := unpacked(bytes.NewReader(sample.Edits))
 	noError(t, err)
 	all, err := io.ReadAll(text)
 	noError(t, err)
