@@ -73,11 +73,11 @@ func run(ctx context.Context, url string, out io.Writer) (err error) {
 
 // prepare makes the tables and the walls, as the owner.
 func prepare(ctx context.Context, database *demo.Database, rules tenancy.Rules) error {
-	owner, err := gorm.Open(postgres.Open(database.OwnerDSN), silent())
+	owner, err := gorm.Open(postgres.Open(database.OwnerDSN), demo.Silent())
 	if err != nil {
 		return err
 	}
-	defer closePool(owner)
+	defer demo.ClosePool(owner)
 	m := migrate.New(owner, migrate.Config{Rules: rules, AppRole: database.AppRole, SystemRole: database.SystemRole})
 	if _, err := m.Up(ctx); err != nil {
 		return err
@@ -91,9 +91,9 @@ func prepare(ctx context.Context, database *demo.Database, rules tenancy.Rules) 
 
 // open logs in as the app, and as the role for work across tenants.
 func open(database *demo.Database, rules tenancy.Rules) (app *gorm.DB, closeAll func(), err error) {
-	app, appErr := gorm.Open(tenancy.Postgres(database.AppDSN), silent())
-	system, systemErr := gorm.Open(tenancy.Postgres(database.SystemDSN), silent())
-	closeAll = func() { closePool(app); closePool(system) }
+	app, appErr := gorm.Open(tenancy.Postgres(database.AppDSN), demo.Silent())
+	system, systemErr := gorm.Open(tenancy.Postgres(database.SystemDSN), demo.Silent())
+	closeAll = func() { demo.ClosePool(app); demo.ClosePool(system) }
 	if err := errors.Join(appErr, systemErr); err != nil {
 		return nil, closeAll, err
 	}

@@ -7,6 +7,10 @@
 // example. On a server of DATABASE_URL everything made has a random name and is
 // dropped at the end, and the database that the URL names is not written to. Of
 // an example that is killed they stay, under the names that it printed.
+//
+// [Main] and [Run] also put up the walls and install the plugins, for an example
+// that is about something else. The rest is what such an example needs around its
+// subject: [Play] sends requests, [App.LoadEdits] makes a trail, [Checks] prints.
 package demo
 
 import (
