@@ -22,38 +22,42 @@ type position struct {
 
 func positionOf(entry models.AuditLog) position { return position{entry.CreatedAt.UTC(), entry.ID} }
 
+// mark is a position, and what an export had written when it came there.
+type mark struct {
+	position
+	entries, bytes int64
+}
+
 const (
 	cursorVersion = 1
-	positionSize  = 1 + 8 + 16
+	markSize      = 1 + 8 + 16 + 8 + 8
 	tagSize       = 16
 )
 
-// seal makes a position a cursor of the reading: opaque, and of no use for
-// another tenant, filter or purpose. Where [Config.CursorKey] is set nobody else can
-// make one. Where it is not, whoever makes one reads on in what he may read anyhow:
-// the tenant comes from the context alone.
-func (r *reading) seal(purpose string, p position) string {
-	raw := append(make([]byte, 0, positionSize+tagSize), cursorVersion)
-	raw = binary.BigEndian.AppendUint64(raw, uint64(p.at.UnixMicro()))
-	raw = append(raw, p.id[:]...)
+// seal makes a mark a cursor of the reading: opaque, and of no use for another
+// tenant, filter or purpose. Where [Config.CursorKey] is set nobody else can make one.
+// Where it is not, whoever makes one reads on in what he may read anyhow: the tenant
+// comes from the context alone.
+func (r *reading) seal(purpose string, m mark) string {
+	raw := append(make([]byte, 0, markSize+tagSize), cursorVersion)
+	raw = binary.BigEndian.AppendUint64(raw, uint64(m.at.UnixMicro()))
+	raw = append(raw, m.id[:]...)
+	raw = binary.BigEndian.AppendUint64(raw, uint64(m.entries))
+	raw = binary.BigEndian.AppendUint64(raw, uint64(m.bytes))
 	return base64.RawURLEncoding.EncodeToString(append(raw, r.tag(purpose, raw)...))
 }
 
-// open returns the position of a cursor, the zero one of an empty cursor.
-func (r *reading) open(purpose, cursor string) (position, error) {
+// open returns the mark of a cursor, the zero one of an empty cursor.
+func (r *reading) open(purpose, cursor string) (m mark, err error) {
 	if cursor == "" {
-		return position{}, nil
+		return m, nil
 	}
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
-	if err != nil || len(raw) != positionSize+tagSize || raw[0] != cursorVersion {
-		return position{}, ErrCursor
+	if err != nil || len(raw) != markSize+tagSize || raw[0] != cursorVersion || !hmac.Equal(raw[markSize:], r.tag(purpose, raw[:markSize])) {
+		return m, ErrCursor
 	}
-	raw, tag := raw[:positionSize], raw[positionSize:]
-	if !hmac.Equal(tag, r.tag(purpose, raw)) {
-		return position{}, ErrCursor
-	}
-	at := time.UnixMicro(int64(binary.BigEndian.Uint64(raw[1:]))).UTC()
-	return position{at, uuid.UUID(raw[9:])}, nil
+	number := func(at int) int64 { return int64(binary.BigEndian.Uint64(raw[at:])) }
+	return mark{position{time.UnixMicro(number(1)).UTC(), uuid.UUID(raw[9:25])}, number(25), number(33)}, nil
 }
 
 // tag binds a position to what is read: all of the filter but its Limit, which may

@@ -50,15 +50,18 @@ type ExportConfig struct {
 	// of pg_read_all_stats are. After it, Export is [ErrHorizon]. Default: 10 seconds.
 	WaitTimeout time.Duration
 	// ProgressFunc is called after each page that was written, before the next is
-	// read, and must not use the writer. Default: nobody is told.
-	ProgressFunc func(Exported)
+	// read, and must not use the writer. An error of it ends the export. Default:
+	// nobody is told.
+	ProgressFunc func(Exported) error
 }
 
 // Exported is how far an export came.
 type Exported struct {
-	// Entries and Bytes are what was written since this call began, whole lines.
+	// Entries and Bytes are what was written, in whole lines, with what the exports
+	// had written that this one resumes.
 	Entries, Bytes int64
-	// Position is where to go on: see [ExportConfig.Resume].
+	// Position is where to go on: see [ExportConfig.Resume]. It is empty, or the old
+	// one, where an error came before anything was written.
 	Position string
 	// Until is the time before which nothing is missing once Export has returned
 	// without an error: Filter.To, or an earlier one, where transactions were open
@@ -85,7 +88,7 @@ const (
 //
 // An error of w, or the end of ctx, ends it: what was returned tells how many bytes
 // are whole lines. Cut the file to that size and append the export from Position.
-// Position is to be kept with the file, as ProgressFunc gets it. db must not be in
+// After a crash, what ProgressFunc was last given and has kept tells it. db must not be in
 // a transaction, whose one snapshot could be older than what is asked of the server.
 // [ErrCursor] is a Resume of another context, filter or format.
 func Export(ctx context.Context, db *gorm.DB, w io.Writer, config ExportConfig) (Exported, error) {
@@ -102,29 +105,15 @@ type exporter struct {
 	w       io.Writer
 	config  ExportConfig
 	purpose string
-	at      position
+	at      mark
 	done    Exported
 }
 
 func export(ctx context.Context, db *gorm.DB, w io.Writer, config ExportConfig) (Exported, error) {
 	e, err := newExporter(ctx, db, w, config)
 	if err != nil {
-		return Exported{}, err
+		return Exported{Position: config.Resume}, err
 	}
-	if p, ok := db.Plugins[PluginName].(*Plugin); ok { // before a transaction holds the connection
-		if err := p.recordScope(ctx, false); err != nil {
-			return Exported{}, err
-		}
-	}
-	until, err := horizon(ctx, db, cmp.Or(config.WaitTimeout, defaultWait))
-	if err != nil {
-		return Exported{}, err
-	}
-	if to := config.Filter.To; !to.IsZero() && to.Before(until) {
-		until = to.UTC()
-	}
-	e.bound(` < `, until)
-	e.done.Until = until
 	err = e.run(ctx, db)
 	return e.done, err
 }
@@ -148,11 +137,14 @@ func newExporter(ctx context.Context, db *gorm.DB, w io.Writer, config ExportCon
 	if e.at, err = r.open(e.purpose, config.Resume); err != nil {
 		return nil, err
 	}
-	e.done.Position = config.Resume
+	e.done = Exported{Entries: e.at.entries, Bytes: e.at.bytes, Position: config.Resume}
 	return e, nil
 }
 
 func (e *exporter) run(ctx context.Context, db *gorm.DB) error {
+	if err := e.end(ctx, db); err != nil {
+		return err
+	}
 	if e.config.Resume == "" {
 		if err := e.begin(); err != nil {
 			return err
@@ -172,6 +164,25 @@ func (e *exporter) run(ctx context.Context, db *gorm.DB) error {
 	}
 }
 
+// end finds out how far to read.
+func (e *exporter) end(ctx context.Context, db *gorm.DB) error {
+	if p, ok := db.Plugins[PluginName].(*Plugin); ok { // before a transaction holds the connection
+		if err := p.recordScope(ctx, false); err != nil {
+			return err
+		}
+	}
+	until, err := horizon(ctx, db, cmp.Or(e.config.WaitTimeout, defaultWait))
+	if err != nil {
+		return err
+	}
+	if to := e.config.Filter.To; !to.IsZero() && to.Before(until) {
+		until = to.UTC()
+	}
+	e.bound(` < `, until)
+	e.done.Until = until
+	return nil
+}
+
 // begin writes what comes before the first line.
 func (e *exporter) begin() error {
 	var head bytes.Buffer
@@ -180,14 +191,14 @@ func (e *exporter) begin() error {
 			return err
 		}
 	}
-	return e.flush(head.Bytes(), 0, e.at)
+	return e.flush(head.Bytes(), 0, e.at.position)
 }
 
 // next reads a page in a transaction of its own, which goes to the server that is
 // written to, and in which it sees all that was committed before.
 func (e *exporter) next(ctx context.Context, db *gorm.DB) (entries []models.AuditLog, err error) {
 	err = bare(ctx, db).Transaction(func(tx *gorm.DB) error {
-		entries, err = e.page(tx, e.at, exportPage)
+		entries, err = e.page(tx, e.at.position, exportPage)
 		return err
 	}, &sql.TxOptions{Isolation: sql.LevelReadCommitted, ReadOnly: true})
 	return entries, err
@@ -222,15 +233,15 @@ func (e *exporter) line(w io.Writer, entry models.AuditLog) error {
 
 // flush writes whole lines, and moves on when they are written.
 func (e *exporter) flush(lines []byte, entries int, to position) error {
-	if _, err := e.w.Write(lines); err != nil {
+	if n, err := e.w.Write(lines); err != nil {
 		return err
+	} else if n < len(lines) {
+		return io.ErrShortWrite
 	}
-	e.at = to
-	e.done.Entries += int64(entries)
-	e.done.Bytes += int64(len(lines))
-	e.done.Position = e.seal(e.purpose, e.at)
-	if e.config.ProgressFunc != nil {
-		e.config.ProgressFunc(e.done)
+	e.at = mark{to, e.at.entries + int64(entries), e.at.bytes + int64(len(lines))}
+	e.done.Entries, e.done.Bytes, e.done.Position = e.at.entries, e.at.bytes, e.seal(e.purpose, e.at)
+	if e.config.ProgressFunc == nil {
+		return nil
 	}
-	return nil
+	return e.config.ProgressFunc(e.done)
 }

@@ -54,12 +54,12 @@ func list(ctx context.Context, db *gorm.DB, filter Filter, cursor string) (page 
 		limit = defaultLimit
 	}
 	limit = min(limit, maxLimit)
-	if page.Entries, err = r.page(bare(ctx, db), after, limit+1); err != nil {
+	if page.Entries, err = r.page(bare(ctx, db), after.position, limit+1); err != nil {
 		return Page{}, err
 	}
 	if len(page.Entries) > limit {
 		page.Entries = page.Entries[:limit]
-		page.Next = r.seal(listed, positionOf(page.Entries[limit-1]))
+		page.Next = r.seal(listed, mark{position: positionOf(page.Entries[limit-1])})
 	}
 	return page, nil
 }

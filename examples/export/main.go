@@ -91,18 +91,12 @@ func export(ctx context.Context, app *demo.App, name string, disk int, config au
 	if err := file.Truncate(before.Bytes); err != nil {
 		return before, err
 	}
-	total := func(now audit.Exported) audit.Exported {
-		now.Entries, now.Bytes = before.Entries+now.Entries, before.Bytes+now.Bytes
-		return now
-	}
-	var keepErr error // whose older position costs time alone
 	config.Resume = before.Position
-	config.ProgressFunc = func(now audit.Exported) {
-		fmt.Fprintf(app.Out, "      %s: %d entries, %d bytes\n", filepath.Base(name), total(now).Entries, total(now).Bytes)
-		keepErr = errors.Join(file.Sync(), keep(name+".position", total(now)))
+	config.ProgressFunc = func(now audit.Exported) error {
+		fmt.Fprintf(app.Out, "      %s: %d entries, %d bytes\n", filepath.Base(name), now.Entries, now.Bytes)
+		return errors.Join(file.Sync(), keep(name+".position", now))
 	}
-	done, err = audit.Export(ctx, app.DB, &demo.Disk{Writer: file, Left: disk}, config)
-	return total(done), errors.Join(err, keepErr)
+	return audit.Export(ctx, app.DB, &demo.Disk{Writer: file, Left: disk}, config)
 }
 
 // keep leaves either the old text or the new one, whatever it is interrupted by.

@@ -80,7 +80,8 @@ func (r *reader) broken(t *testing.T, ctx context.Context, filter audit.Filter) 
 	for {
 		part := &limited{left: 1<<20 + r.random.IntN(1<<22)}
 		done, err := audit.Export(ctx, r.app, part, config)
-		file.Write(part.Bytes()[:done.Bytes])
+		file.Write(part.Bytes())
+		file.Truncate(int(done.Bytes))
 		if config.Resume = done.Position; err == nil {
 			return &file
 		}
@@ -116,10 +117,11 @@ func TestExport_Memory(t *testing.T) { //nolint:paralleltest // others would use
 	for _, format := range []audit.Format{audit.JSONL, audit.CSV, audit.OCSF} {
 		var used []uint64
 		start, pages := time.Now(), 0
-		done, err := audit.Export(ctx, l.app, io.Discard, audit.ExportConfig{Format: format, ProgressFunc: func(audit.Exported) {
+		done, err := audit.Export(ctx, l.app, io.Discard, audit.ExportConfig{Format: format, ProgressFunc: func(audit.Exported) error {
 			if pages++; pages%20 == 0 {
 				used = append(used, inUse())
 			}
+			return nil
 		}})
 		must(t, err)
 		half := len(used) / 2
