@@ -194,14 +194,22 @@ func (e *exporter) begin() error {
 	return e.flush(head.Bytes(), 0, e.at.position)
 }
 
-// next reads a page in a transaction of its own, which goes to the server that is
-// written to, and in which it sees all that was committed before.
 func (e *exporter) next(ctx context.Context, db *gorm.DB) (entries []models.AuditLog, err error) {
-	err = bare(ctx, db).Transaction(func(tx *gorm.DB) error {
+	err = onPrimary(ctx, db, func(tx *gorm.DB) error {
 		entries, err = e.page(tx, e.at.position, exportPage)
 		return err
-	}, &sql.TxOptions{Isolation: sql.LevelReadCommitted, ReadOnly: true})
+	})
 	return entries, err
+}
+
+// onPrimary runs f in a transaction: those go to the server that is written to. Each
+// statement in it sees what was committed before the statement.
+func onPrimary(ctx context.Context, db *gorm.DB, f func(tx *gorm.DB) error) error {
+	err := bare(ctx, db).Transaction(f, &sql.TxOptions{Isolation: sql.LevelReadCommitted, ReadOnly: true})
+	if err != nil && ctx.Err() != nil {
+		return ctx.Err() // database/sql may say of it that the transaction is gone
+	}
+	return err
 }
 
 func (e *exporter) write(entries []models.AuditLog) error {

@@ -2,7 +2,6 @@ package audit
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -113,14 +112,13 @@ func awaitEnd(ctx context.Context, db *gorm.DB, open []string, wait time.Duratio
 	return nil
 }
 
-// look asks in a transaction, for those go to the server that is written to.
 func look(ctx context.Context, db *gorm.DB) (s sight, err error) {
-	err = bare(ctx, db).Transaction(func(tx *gorm.DB) error {
+	err = onPrimary(ctx, db, func(tx *gorm.DB) error {
 		var text string
 		if err := tx.Statement.ConnPool.QueryRowContext(ctx, horizonSQL).Scan(&text); err != nil {
 			return fmt.Errorf("reading the open transactions: %w", err)
 		}
 		return json.Unmarshal([]byte(text), &s)
-	}, &sql.TxOptions{Isolation: sql.LevelReadCommitted, ReadOnly: true})
+	})
 	return s, err
 }
