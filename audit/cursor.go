@@ -60,23 +60,21 @@ func (r *reading) open(purpose, cursor string) (m mark, err error) {
 	return mark{position{time.UnixMicro(number(1)).UTC(), uuid.UUID(raw[9:25])}, number(25), number(33)}, nil
 }
 
-// tag binds a position to what is read: all of the filter but its Limit, which may
-// change from page to page.
+// tag binds a position to what is read: all of the filter but its Limit and its
+// times, which may go on from page to page. An export goes on from its beginning,
+// or what came before the new one would be missing from the file.
 func (r *reading) tag(purpose string, raw []byte) []byte {
 	f, mac := r.filter, hmac.New(sha256.New, r.key)
+	from := ""
+	if purpose != listed && !f.From.IsZero() {
+		from = strconv.FormatInt(f.From.UnixMicro(), 10)
+	}
 	for _, part := range []string{
-		"courtroll cursor", purpose, r.tenant, f.ActorID, f.Action, f.ResourceType, f.ResourceID, f.RequestID, f.ChangedField,
-		moment(f.From), moment(f.To), strconv.FormatBool(f.WithoutTenant), strconv.FormatBool(f.OldestFirst), string(raw),
+		"courtroll cursor", purpose, r.tenant, f.ActorID, f.Action, string(f.Outcome), f.ResourceType, f.ResourceID, f.RequestID, f.ChangedField,
+		from, strconv.FormatBool(f.WithoutTenant), strconv.FormatBool(f.OldestFirst), string(raw),
 	} {
 		mac.Write(binary.BigEndian.AppendUint64(nil, uint64(len(part))))
 		mac.Write([]byte(part))
 	}
 	return mac.Sum(nil)[:tagSize]
-}
-
-func moment(at time.Time) string {
-	if at.IsZero() {
-		return ""
-	}
-	return strconv.FormatInt(at.UnixMicro(), 10)
 }

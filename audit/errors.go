@@ -36,7 +36,7 @@ var (
 
 	// ErrCursor is a cursor that [List] did not return, or a position that [Export]
 	// did not, for this tenant and filter.
-	ErrCursor = errors.New("the cursor is not one that was returned for this tenant and filter")
+	ErrCursor = errors.New("the cursor, or position, is not one that was returned for this tenant, filter and format")
 
 	// ErrHorizon is an [Export] that cannot tell up to when the trail is whole: on a
 	// standby, which does not know the transactions of its primary; beside a prepared
@@ -57,8 +57,9 @@ var (
 	// ErrDefinition is an [EventType] with a fault, or one that a [Catalog] holds twice.
 	ErrDefinition = errors.New("the event's definition has a fault")
 
-	// ErrFilter is a [Filter] that contradicts itself.
-	ErrFilter = errors.New("the filter contradicts itself")
+	// ErrFilter is a [Filter] that contradicts itself, or a [Resource] that is none, or
+	// that of several tenants.
+	ErrFilter = errors.New("what is asked for cannot be read")
 )
 
 // What an ErrEvent or an ErrDefinition is about.

@@ -43,14 +43,17 @@ type ExportConfig struct {
 	// Product is whose events they are, in [OCSF].
 	Product OCSFProduct
 	// Resume is the position of an earlier export of the same context, filter and
-	// format, to go on from there. Default: from the start.
+	// format, to go on from there. The filter's To may be another. Default: from the start.
 	Resume string
+	// NewFile is set where w is not the file that is resumed: it gets a head of its
+	// own, and Entries and Bytes are counted from zero.
+	NewFile bool
 	// WaitTimeout is how long to wait for the end of transactions of other logins
 	// that have written entries, and whose begin this login is not shown, as members
 	// of pg_read_all_stats are. After it, Export is [ErrHorizon]. Default: 10 seconds.
 	WaitTimeout time.Duration
-	// ProgressFunc is called after each page that was written, before the next is
-	// read, and must not use the writer. An error of it ends the export. Default:
+	// ProgressFunc is called when the head of the file is written, be it empty, and
+	// after each page, before the next is read, and must not use the writer. An error of it ends the export. Default:
 	// nobody is told.
 	ProgressFunc func(Exported) error
 }
@@ -119,6 +122,9 @@ func export(ctx context.Context, db *gorm.DB, w io.Writer, config ExportConfig) 
 }
 
 func newExporter(ctx context.Context, db *gorm.DB, w io.Writer, config ExportConfig) (*exporter, error) {
+	if w == nil {
+		return nil, errors.New("there is no writer")
+	}
 	if isTransaction(db.Statement.ConnPool) {
 		return nil, errors.New("the handle is in a transaction: use one that is not")
 	}
@@ -126,7 +132,7 @@ func newExporter(ctx context.Context, db *gorm.DB, w io.Writer, config ExportCon
 		config.Format = JSONL
 	}
 	if !slices.Contains([]Format{JSONL, CSV, OCSF}, config.Format) {
-		return nil, fmt.Errorf("no format is called %q", config.Format)
+		return nil, fmt.Errorf("no format is called %q: there are %q, %q and %q", config.Format, JSONL, CSV, OCSF)
 	}
 	config.Filter.OldestFirst = true
 	r, err := config.Filter.read(ctx, db)
@@ -137,6 +143,9 @@ func newExporter(ctx context.Context, db *gorm.DB, w io.Writer, config ExportCon
 	if e.at, err = r.open(e.purpose, config.Resume); err != nil {
 		return nil, err
 	}
+	if config.NewFile {
+		e.at = mark{position: e.at.position}
+	}
 	e.done = Exported{Entries: e.at.entries, Bytes: e.at.bytes, Position: config.Resume}
 	return e, nil
 }
@@ -145,7 +154,7 @@ func (e *exporter) run(ctx context.Context, db *gorm.DB) error {
 	if err := e.end(ctx, db); err != nil {
 		return err
 	}
-	if e.config.Resume == "" {
+	if e.config.Resume == "" || e.config.NewFile {
 		if err := e.begin(); err != nil {
 			return err
 		}

@@ -26,6 +26,8 @@ type Filter struct {
 	Action       string
 	ResourceType string
 	ResourceID   string
+	// Outcome narrows to events that ended so. A change has none.
+	Outcome Outcome
 	// RequestID narrows to what one request did: [Actor.RequestID].
 	RequestID string
 	// ChangedField narrows to the changes of a column, by its name in the database.
@@ -70,6 +72,7 @@ func (f Filter) read(ctx context.Context, db *gorm.DB) (*reading, error) {
 	}
 	r.equal(`actor_id = ?`, f.ActorID)
 	r.equal(`action = ?`, f.Action)
+	r.equal(`metadata->>'outcome' = ?`, string(f.Outcome))
 	r.equal(`resource_type = ?`, f.ResourceType)
 	r.equal(`resource_id = ?`, f.ResourceID)
 	r.equal(`metadata->>'request_id' = ?`, f.RequestID)
@@ -86,9 +89,9 @@ func (r *reading) scope(ctx context.Context) error {
 	case err != nil && !system:
 		return err
 	case !system && f.WithoutTenant:
-		return fmt.Errorf("entries without a tenant are read in system scope: %w", tenancy.ErrCrossTenant)
+		return &refusal{"entries without a tenant are read in system scope: use tenancy.AsSystem", tenancy.ErrCrossTenant}
 	case !system && f.TenantID != "" && f.TenantID != tenant:
-		return tenancy.ErrCrossTenant
+		return &refusal{"TenantID names another tenant than the context: leave it empty, or use tenancy.AsSystem", tenancy.ErrCrossTenant}
 	case f.WithoutTenant && f.TenantID != "":
 		return fmt.Errorf("%w: TenantID and WithoutTenant exclude each other", ErrFilter)
 	case f.WithoutTenant:
@@ -104,6 +107,18 @@ func (r *reading) scope(ctx context.Context) error {
 	r.equal(`tenant_id = ?`, tenant)
 	return nil
 }
+
+// refusal is an error of a kind whose own text speaks of statements.
+type refusal struct {
+	text string
+	kind error
+}
+
+// Error implements error.
+func (r *refusal) Error() string { return r.text }
+
+// Unwrap returns the kind.
+func (r *refusal) Unwrap() error { return r.kind }
 
 func (r *reading) equal(sql, value string) {
 	if value != "" {

@@ -28,13 +28,13 @@ func (f *fold) add(entry models.AuditLog) error {
 		f.first = &entry
 	}
 	if text(f.first.TenantID) != text(entry.TenantID) {
-		return fmt.Errorf("audit: reading a state: %w: the resource is of several tenants: name one", ErrFilter)
+		return fmt.Errorf("audit: reading a state: %w: the resource has entries of several tenants: set Resource.TenantID", ErrFilter)
 	}
 	metadata, err := ReadMetadata(entry)
 	switch changes := metadata.Changes; {
 	case err != nil || strings.Contains(entry.Action, "."): // an event changes nothing
 		return err
-	case entry.CreatedAt.After(f.at):
+	case !f.at.IsZero() && entry.CreatedAt.After(f.at):
 		f.learn(entry, changes)
 	default:
 		f.check(entry, changes)

@@ -28,8 +28,8 @@ type Page struct {
 //
 // Pages do not shift while writers insert: what was there when the first page was
 // read comes once. A cursor is good for the tenant and the filter that it was
-// returned for, whose Limit alone may change, and is [ErrCursor] elsewhere. A
-// filter that contradicts itself is [ErrFilter].
+// returned for, whose times and Limit alone may change, and is [ErrCursor] elsewhere.
+// A filter that cannot be used is [ErrFilter].
 func List(ctx context.Context, db *gorm.DB, filter Filter, cursor string) (Page, error) {
 	page, err := list(ctx, db, filter, cursor)
 	if err != nil {

@@ -240,10 +240,20 @@ func (p *Plugin) recordScope(ctx context.Context, inTransaction bool) error {
 			err = row.insert(ctx, p.handle.ConnPool)
 		}
 		if err != nil {
-			return fmt.Errorf("recording the system scope: %w", err)
+			return scopeError(err)
 		}
 		return nil
 	})
+}
+
+// scopeError names the way out where the app's own login tried, which row-level
+// security keeps from writing entries without a tenant.
+func scopeError(err error) error {
+	var state interface{ SQLState() string }
+	if errors.As(err, &state) && state.SQLState() == "42501" {
+		return fmt.Errorf("recording the system scope: %w: %w", tenancy.ErrSystemLogin, err)
+	}
+	return fmt.Errorf("recording the system scope: %w", err)
 }
 
 // hasSecondConnection reports whether a connection beside the statement's own

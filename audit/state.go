@@ -78,7 +78,8 @@ type Gap struct {
 }
 
 // AsOf returns the state of a resource at a time, by folding its entries up to then,
-// that of the time itself included. Columns that came or went since are no error. An
+// that of the time itself included; the zero time is the newest entry's. Entries have
+// the time of the database's clock, from which the app's may differ. Columns that came or went since are no error. An
 // error is one of [List]'s, metadata of another form, or [ErrFilter] where a resource
 // has entries of several tenants and names none.
 func AsOf(ctx context.Context, db *gorm.DB, resource Resource, at time.Time) (State, error) {
