@@ -10,6 +10,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/courtroll/courtroll/models"
+	"github.com/courtroll/courtroll/tenancy"
 )
 
 // horizonSQL reads the transactions that may have written entries that are not to
@@ -26,37 +27,44 @@ import (
 // pg_read_all_stats, and of none where track_activities is off. Of one that ended
 // while this was read it is not shown either.
 const horizonSQL = `
-WITH trail AS (
-	SELECT c.oid, coalesce((SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_catalog.pg_attrdef d JOIN pg_catalog.pg_attribute a
-		ON a.attrelid = d.adrelid AND a.attnum = d.adnum WHERE d.adrelid = c.oid AND a.attname = 'created_at'), '') <> 'clock_timestamp()' AS early
-	FROM pg_catalog.pg_class c WHERE c.oid = '` + models.AuditLogsTable + `'::regclass
+WITH RECURSIVE trail AS (
+	SELECT '` + models.AuditLogsTable + `'::regclass::oid AS oid, '' AS otherwise
+	UNION SELECT i.inhrelid, 'clock_timestamp()' FROM trail JOIN pg_catalog.pg_inherits i ON i.inhparent = trail.oid
+), early AS (
+	SELECT FROM trail JOIN pg_catalog.pg_attribute a ON a.attrelid = trail.oid AND a.attname = 'created_at'
+	LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+	WHERE coalesce(pg_get_expr(d.adbin, d.adrelid), otherwise) <> 'clock_timestamp()'
 ), writers AS (
-	SELECT l.pid, l.virtualtransaction AS id FROM pg_catalog.pg_locks l, trail
-	WHERE l.granted AND l.locktype = 'relation' AND l.mode = 'RowExclusiveLock'
+	SELECT l.pid, l.virtualtransaction AS id FROM pg_catalog.pg_locks l
+	WHERE l.granted AND l.locktype = 'relation' AND l.mode = 'RowExclusiveLock' AND l.relation IN (SELECT oid FROM trail)
 		AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
-		AND (l.relation = trail.oid OR l.relation IN (SELECT relid FROM pg_catalog.pg_partition_tree(trail.oid)))
 	UNION
-	SELECT l.pid, l.virtualtransaction FROM trail, pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
-	WHERE trail.early AND l.locktype = 'virtualxid' AND l.mode = 'ExclusiveLock'
+	SELECT l.pid, l.virtualtransaction FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+	WHERE EXISTS (SELECT FROM early) AND l.locktype = 'virtualxid' AND l.mode = 'ExclusiveLock'
 		AND a.datname = current_database() AND a.usesysid IS NOT NULL -- as autovacuum has none
 ), open AS (
 	SELECT w.pid, w.id, a.xact_start FROM writers w LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = w.pid
 	WHERE w.pid IS DISTINCT FROM pg_backend_pid()
 )
 SELECT json_build_object(
-	'now', (extract(epoch FROM statement_timestamp() - CASE WHEN (SELECT early FROM trail) THEN interval '1 second' ELSE '0' END) * 1000000)::bigint,
+	'now', (extract(epoch FROM statement_timestamp() - CASE WHEN EXISTS (SELECT FROM early) THEN interval '1 second' ELSE '0' END) * 1000000)::bigint,
 	'oldest', (SELECT (extract(epoch FROM min(xact_start)) * 1000000)::bigint FROM open),
-	'hidden', (SELECT coalesce(json_agg(id), '[]') FROM open WHERE pid IS NOT NULL AND xact_start IS NULL),
+	'open', (SELECT coalesce(json_agg(id), '[]') FROM open),
+	'hidden', (SELECT coalesce(json_agg(id), '[]') FROM open WHERE xact_start IS NULL),
 	'prepared', EXISTS (SELECT FROM open WHERE pid IS NULL),
-	'standby', pg_is_in_recovery())::text`
+	'standby', pg_is_in_recovery(),
+	'unbound', row_security_active('` + models.AuditLogsTable + `') AND nullif(current_setting('` + models.TenantSetting + `', true), '') IS NULL AND EXISTS (
+		SELECT FROM pg_catalog.pg_policy WHERE polrelid = '` + models.AuditLogsTable + `'::regclass AND polname = 'courtroll_app_select'))::text`
 
 // sight is what [horizonSQL] returns, times in microseconds.
 type sight struct {
 	Now      int64    `json:"now"`
-	Oldest   *int64   `json:"oldest"` // nil where nothing is open
-	Hidden   []string `json:"hidden"`
+	Oldest   *int64   `json:"oldest"` // nil where nothing is open, or shown
+	Open     []string `json:"open"`   // transactions
+	Hidden   []string `json:"hidden"` // those of which the begin is not shown
 	Prepared bool     `json:"prepared"`
 	Standby  bool     `json:"standby"`
+	Unbound  bool     `json:"unbound"` // row-level security hides a tenant's entries from its own context
 }
 
 // Of a transaction whose start cannot be seen its end is waited for.
@@ -71,25 +79,25 @@ func horizon(ctx context.Context, db *gorm.DB, wait time.Duration) (time.Time, e
 	if err != nil {
 		return time.Time{}, err
 	}
-	at, err := first.horizon()
-	if err != nil {
-		return time.Time{}, err
+	at := first.Now
+	if first.Oldest != nil {
+		at = min(at, *first.Oldest)
 	}
-	return at, awaitEnd(ctx, db, first.Hidden, wait)
+	return time.UnixMicro(at).UTC(), awaitEnd(ctx, db, first.Hidden, wait)
 }
 
-func (s sight) horizon() (time.Time, error) {
+// clear returns why it cannot be told what is open, nil if it can.
+func (s sight) clear(ctx context.Context) error {
+	_, noTenant := tenancy.FromContext(ctx)
 	switch {
 	case s.Standby:
-		return time.Time{}, fmt.Errorf("%w: the server is a standby: read from the primary", ErrHorizon)
+		return fmt.Errorf("%w: the server is a standby: read from the primary", ErrHorizon)
 	case s.Prepared:
-		return time.Time{}, fmt.Errorf("%w: a prepared transaction has written entries: commit it or roll it back (pg_prepared_xacts)", ErrHorizon)
+		return fmt.Errorf("%w: a prepared transaction has written entries: commit it or roll it back (pg_prepared_xacts)", ErrHorizon)
+	case s.Unbound && noTenant == nil:
+		return fmt.Errorf("the handle does not bind the tenant, and would read nothing: %w", tenancy.ErrNotExpected)
 	}
-	at := s.Now
-	if s.Oldest != nil {
-		at = min(at, *s.Oldest)
-	}
-	return time.UnixMicro(at).UTC(), nil
+	return nil
 }
 
 // awaitEnd returns when none of the transactions is open any more.
@@ -107,7 +115,8 @@ func awaitEnd(ctx context.Context, db *gorm.DB, open []string, wait time.Duratio
 		if err != nil {
 			return err
 		}
-		open = slices.DeleteFunc(open, func(id string) bool { return !slices.Contains(s.Hidden, id) })
+		// One whose begin is shown by now is open all the same.
+		open = slices.DeleteFunc(open, func(id string) bool { return !slices.Contains(s.Open, id) })
 	}
 	return nil
 }
@@ -116,9 +125,12 @@ func look(ctx context.Context, db *gorm.DB) (s sight, err error) {
 	err = onPrimary(ctx, db, func(tx *gorm.DB) error {
 		var text string
 		if err := tx.Statement.ConnPool.QueryRowContext(ctx, horizonSQL).Scan(&text); err != nil {
-			return fmt.Errorf("reading the open transactions: %w", err)
+			return fmt.Errorf("%w: reading the open transactions: %w", ErrHorizon, err)
 		}
-		return json.Unmarshal([]byte(text), &s)
+		if err := json.Unmarshal([]byte(text), &s); err != nil {
+			return err
+		}
+		return s.clear(ctx)
 	})
 	return s, err
 }

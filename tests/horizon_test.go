@@ -16,7 +16,9 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/courtroll/courtroll/audit"
+	"github.com/courtroll/courtroll/internal/pgtest/dsn"
 	"github.com/courtroll/courtroll/models"
+	"github.com/courtroll/courtroll/tenancy"
 )
 
 const noteByHand = `INSERT INTO audit_logs (tenant_id, action, resource_type) VALUES ('hal', ?, 'x')`
@@ -101,25 +103,101 @@ func TestHorizon_Prepared(t *testing.T) {
 	}
 }
 
-// TestHorizon_Partitions has an entry written to a partition of the trail itself.
-func TestHorizon_Partitions(t *testing.T) {
+// TestHorizon_Children has entries that were written to a partition of the trail, and
+// to a table that inherits from it.
+func TestHorizon_Children(t *testing.T) {
 	t.Parallel()
-	b := setup(t)
-	for _, ddl := range []string{
-		`ALTER TABLE audit_logs RENAME TO audit_logs_old`,
-		`CREATE TABLE audit_logs (LIKE audit_logs_old INCLUDING DEFAULTS) PARTITION BY RANGE (created_at)`,
-		`CREATE TABLE audit_logs_all PARTITION OF audit_logs DEFAULT`,
-		`GRANT SELECT, INSERT ON audit_logs TO ` + b.AppRole,
+	for name, ddl := range map[string][]string{
+		"partition": {
+			`ALTER TABLE audit_logs RENAME TO audit_logs_old`,
+			`CREATE TABLE audit_logs (LIKE audit_logs_old INCLUDING DEFAULTS) PARTITION BY RANGE (created_at)`,
+			`CREATE TABLE child PARTITION OF audit_logs DEFAULT`,
+		},
+		"inherits": {`CREATE TABLE parent (PRIMARY KEY (id)) INHERITS (audit_logs)`, `CREATE TABLE child (PRIMARY KEY (id)) INHERITS (parent)`},
 	} {
-		must(t, b.Owner.Exec(ddl).Error)
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			for _, statement := range append(ddl, `GRANT SELECT, INSERT ON audit_logs TO `+b.AppRole) {
+				must(t, b.Owner.Exec(statement).Error)
+			}
+			b.note(t, b.hal, "before.all")
+			open := b.super.Begin()
+			must(t, open.Exec(`INSERT INTO child (tenant_id, action, resource_type) VALUES ('hal', 'late.one', 'x')`).Error)
+			_, err := audit.Export(b.hal, b.app, io.Discard, audit.ExportConfig{WaitTimeout: time.Millisecond})
+			if !errors.Is(err, audit.ErrHorizon) {
+				t.Errorf("beside an open transaction: %v, want ErrHorizon", err)
+			}
+			must(t, open.Commit().Error)
+			if got, _ := b.export(t, b.hal, audit.ExportConfig{}); len(got) != 2 {
+				t.Errorf("once it is committed, %v are exported", actions(got))
+			}
+		})
 	}
-	b.note(t, b.hal, "before.all")
-	open := b.super.Begin()
-	defer open.Rollback()
-	must(t, open.Exec(`INSERT INTO audit_logs_all (tenant_id, action, resource_type) VALUES ('hal', 'a.b', 'x')`).Error)
-	_, err := audit.Export(b.hal, b.app, io.Discard, audit.ExportConfig{WaitTimeout: time.Millisecond})
-	if !errors.Is(err, audit.ErrHorizon) {
-		t.Errorf("beside a transaction that wrote to a partition: %v, want ErrHorizon", err)
+}
+
+// TestHorizon_WhileWaiting has a transaction whose begin is shown, or that is prepared,
+// while an export waits for its end.
+func TestHorizon_WhileWaiting(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(b *bundle) string{
+		"shown":    func(b *bundle) string { return `GRANT pg_read_all_stats TO ` + b.Name + `_auditor` },
+		"prepared": func(b *bundle) string { return `PREPARE TRANSACTION 'one that is waited for'` },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			var most int
+			must(t, b.super.Raw(`SELECT current_setting('max_prepared_transactions')::int`).Scan(&most).Error)
+			if most == 0 && name == "prepared" {
+				t.Skip("the server of COURTROLL_TEST_DSN takes no prepared transactions")
+			}
+			auditor := b.auditor(t)
+			waited := make(chan error)
+			must(t, b.super.Connection(func(open *gorm.DB) error {
+				must(t, errors.Join(open.Exec("BEGIN").Error, open.Exec(noteByHand, "late.one").Error))
+				go func() {
+					_, err := audit.Export(b.hal, auditor, io.Discard, audit.ExportConfig{WaitTimeout: time.Second})
+					waited <- err
+				}()
+				time.Sleep(200 * time.Millisecond)
+				by := map[string]*gorm.DB{"shown": b.Open(postgres.Open(b.SuperDSN), nil), "prepared": open}[name]
+				must(t, by.Exec(change(b)).Error)
+				if err := <-waited; !errors.Is(err, audit.ErrHorizon) {
+					t.Errorf("the transaction is open, and the export ends with %v, want ErrHorizon", err)
+				}
+				if name == "prepared" {
+					return open.Exec(`ROLLBACK PREPARED 'one that is waited for'`).Error
+				}
+				return open.Exec("ROLLBACK").Error
+			}))
+		})
+	}
+}
+
+// auditor is a handle of a login of its own: what is granted to the others is granted
+// for all tests.
+func (b *bundle) auditor(t *testing.T) *gorm.DB {
+	t.Helper()
+	role := b.Name + "_auditor"
+	must(t, b.super.Exec(`CREATE ROLE `+role+` LOGIN PASSWORD 'auditor' IN ROLE `+b.AppRole).Error)
+	must(t, b.super.Exec(`GRANT CONNECT ON DATABASE `+b.Name+` TO `+role).Error)
+	t.Cleanup(func() { b.super.Exec(`DROP OWNED BY ` + role); b.super.Exec(`DROP ROLE ` + role) })
+	login, err := dsn.WithLogin(b.AppDSN, role, "auditor")
+	must(t, err)
+	return b.Open(postgres.Open(login), &gorm.Config{})
+}
+
+// TestHorizon_Unbound exports a tenant's entries through a handle that row-level
+// security shows none to.
+func TestHorizon_Unbound(t *testing.T) {
+	t.Parallel()
+	b := walls{all: true}.with(t, false, nil, nil)
+	b.note(t, b.hal, "a.b")
+	unbound := b.OpenApp(&gorm.Config{})
+	use(t, unbound, tenancy.New(tenancy.Config{}))
+	if _, err := audit.Export(b.hal, unbound, io.Discard, audit.ExportConfig{}); !errors.Is(err, tenancy.ErrNotExpected) {
+		t.Errorf("an export of what cannot be seen: %v, want ErrNotExpected", err)
 	}
 }
 
@@ -128,13 +206,20 @@ func TestHorizon_Partitions(t *testing.T) {
 func TestHorizon_EarlyTimes(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	must(t, b.Owner.Exec(`ALTER TABLE audit_logs ALTER created_at SET DEFAULT now()`).Error)
+	for _, ddl := range []string{ // in one of its parts alone
+		`ALTER TABLE audit_logs RENAME TO audit_logs_old`,
+		`CREATE TABLE audit_logs (LIKE audit_logs_old INCLUDING DEFAULTS) PARTITION BY RANGE (created_at)`,
+		`CREATE TABLE child PARTITION OF audit_logs (created_at DEFAULT now()) DEFAULT`,
+		`GRANT SELECT, INSERT ON audit_logs, child TO ` + b.AppRole,
+	} {
+		must(t, b.Owner.Exec(ddl).Error)
+	}
 	open := b.OpenApp(&gorm.Config{}).Begin()
 	must(t, open.Exec("SELECT 1").Error)
 	b.note(t, b.hal, "while.open")
 	time.Sleep(1100 * time.Millisecond)
 	_, done := b.export(t, b.hal, audit.ExportConfig{})
-	must(t, open.Exec(noteByHand, "early.time").Error)
+	must(t, open.Exec(`INSERT INTO child (tenant_id, action, resource_type) VALUES ('hal', 'early.time', 'x')`).Error)
 	must(t, open.Commit().Error)
 	time.Sleep(1100 * time.Millisecond)
 	if got, _ := b.export(t, b.hal, audit.ExportConfig{Resume: done.Position}); !slices.Equal(actions(got), []string{"early.time", "while.open"}) {
