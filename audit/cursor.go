@@ -13,14 +13,16 @@ import (
 	"github.com/courtroll/courtroll/models"
 )
 
-// position is the place of an entry in the order of a reading. The zero one is
-// before all entries.
+// position is the place of an entry in the order of a reading, or before all of them.
 type position struct {
-	at time.Time
-	id uuid.UUID
+	at     time.Time
+	id     uuid.UUID
+	behind bool // an entry
 }
 
-func positionOf(entry models.AuditLog) position { return position{entry.CreatedAt.UTC(), entry.ID} }
+func positionOf(entry models.AuditLog) position {
+	return position{entry.CreatedAt.UTC(), entry.ID, true}
+}
 
 // mark is a position, and what an export had written when it came there.
 type mark struct {
@@ -29,9 +31,10 @@ type mark struct {
 }
 
 const (
-	cursorVersion = 1
-	markSize      = 1 + 8 + 16 + 8 + 8
-	tagSize       = 16
+	atStart  = 1 // the first byte of a cursor: its version, and the kind of place
+	atEntry  = 2
+	markSize = 1 + 8 + 16 + 8 + 8
+	tagSize  = 16
 )
 
 // seal makes a mark a cursor of the reading: opaque, and of no use for another
@@ -39,7 +42,11 @@ const (
 // Where it is not, whoever makes one reads on in what he may read anyhow: the tenant
 // comes from the context alone.
 func (r *reading) seal(purpose string, m mark) string {
-	raw := append(make([]byte, 0, markSize+tagSize), cursorVersion)
+	kind := byte(atStart)
+	if m.behind {
+		kind = atEntry
+	}
+	raw := append(make([]byte, 0, markSize+tagSize), kind)
 	raw = binary.BigEndian.AppendUint64(raw, uint64(m.at.UnixMicro()))
 	raw = append(raw, m.id[:]...)
 	raw = binary.BigEndian.AppendUint64(raw, uint64(m.entries))
@@ -53,11 +60,11 @@ func (r *reading) open(purpose, cursor string) (m mark, err error) {
 		return m, nil
 	}
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
-	if err != nil || len(raw) != markSize+tagSize || raw[0] != cursorVersion || !hmac.Equal(raw[markSize:], r.tag(purpose, raw[:markSize])) {
+	if err != nil || len(raw) != markSize+tagSize || raw[0] != atStart && raw[0] != atEntry || !hmac.Equal(raw[markSize:], r.tag(purpose, raw[:markSize])) {
 		return m, ErrCursor
 	}
 	number := func(at int) int64 { return int64(binary.BigEndian.Uint64(raw[at:])) }
-	return mark{position{time.UnixMicro(number(1)).UTC(), uuid.UUID(raw[9:25])}, number(25), number(33)}, nil
+	return mark{position{time.UnixMicro(number(1)).UTC(), uuid.UUID(raw[9:25]), raw[0] == atEntry}, number(25), number(33)}, nil
 }
 
 // tag binds a position to what is read: all of the filter but its Limit and its

@@ -72,8 +72,11 @@ type Exported struct {
 	Until time.Time
 }
 
+// A page of an export has so many entries at most, and ends where they take so many
+// bytes, for which they are read one by one.
 const (
 	exportPage   = 500
+	exportBytes  = 1 << 20
 	exportedList = "export"
 )
 
@@ -159,17 +162,21 @@ func (e *exporter) run(ctx context.Context, db *gorm.DB) error {
 			return err
 		}
 	}
-	for {
-		entries, err := e.next(ctx, db)
+	for limit := exportPage; ; {
+		p, err := e.next(ctx, db, limit)
 		if err != nil {
 			return err
 		}
-		if err := e.write(entries); err != nil {
-			return err
+		if p.entries > 0 {
+			if err := e.flush(p.lines.Bytes(), p.entries, p.last); err != nil {
+				return err
+			}
 		}
-		if len(entries) < exportPage {
+		if p.entries < limit && !p.more {
 			return nil
 		}
+		// The rest of a page that was ended has come from the server for nothing.
+		limit = min(exportPage, max(1, p.entries*exportBytes/(p.lines.Len()+1)))
 	}
 }
 
@@ -203,12 +210,36 @@ func (e *exporter) begin() error {
 	return e.flush(head.Bytes(), 0, e.at.position)
 }
 
-func (e *exporter) next(ctx context.Context, db *gorm.DB) (entries []models.AuditLog, err error) {
+// lines is a page of an export.
+type lines struct {
+	lines   bytes.Buffer
+	entries int
+	last    position
+	more    bool // it was ended before the server's was
+}
+
+// next reads a page in a transaction of its own, in which it sees all that was
+// committed before.
+func (e *exporter) next(ctx context.Context, db *gorm.DB, limit int) (p lines, err error) {
 	err = onPrimary(ctx, db, func(tx *gorm.DB) error {
-		entries, err = e.page(tx, e.at.position, exportPage)
-		return err
+		rows, err := e.page(tx, e.at.position, limit).Rows()
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() && !p.more {
+			var entry models.AuditLog
+			if err := tx.ScanRows(rows, &entry); err != nil {
+				return err
+			}
+			if err := e.line(&p.lines, entry); err != nil {
+				return fmt.Errorf("writing entry %s: %w", entry.ID, err)
+			}
+			p.entries, p.last, p.more = p.entries+1, positionOf(entry), p.lines.Len() > exportBytes
+		}
+		return rows.Err()
 	})
-	return entries, err
+	return p, err
 }
 
 // onPrimary runs f in a transaction: those go to the server that is written to. Each
@@ -219,19 +250,6 @@ func onPrimary(ctx context.Context, db *gorm.DB, f func(tx *gorm.DB) error) erro
 		return ctx.Err() // database/sql may say of it that the transaction is gone
 	}
 	return err
-}
-
-func (e *exporter) write(entries []models.AuditLog) error {
-	if len(entries) == 0 {
-		return nil
-	}
-	var lines bytes.Buffer
-	for _, entry := range entries {
-		if err := e.line(&lines, entry); err != nil {
-			return fmt.Errorf("writing entry %s: %w", entry.ID, err)
-		}
-	}
-	return e.flush(lines.Bytes(), len(entries), positionOf(entries[len(entries)-1]))
 }
 
 func (e *exporter) line(w io.Writer, entry models.AuditLog) error {
@@ -252,7 +270,7 @@ func (e *exporter) line(w io.Writer, entry models.AuditLog) error {
 func (e *exporter) flush(lines []byte, entries int, to position) error {
 	if n, err := e.w.Write(lines); err != nil {
 		return err
-	} else if n < len(lines) {
+	} else if n != len(lines) {
 		return io.ErrShortWrite
 	}
 	e.at = mark{to, e.at.entries + int64(entries), e.at.bytes + int64(len(lines))}

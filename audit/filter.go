@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"gorm.io/gorm"
 
@@ -64,8 +66,11 @@ func (f Filter) read(ctx context.Context, db *gorm.DB) (*reading, error) {
 	if p, ok := db.Plugins[PluginName].(*Plugin); ok {
 		r.key = p.config.CursorKey
 	}
-	if !f.From.IsZero() && !f.To.IsZero() && !f.From.Before(f.To) {
-		return nil, fmt.Errorf("%w: From is not before To", ErrFilter)
+	if err := f.check(); err != nil {
+		return nil, err
+	}
+	if db.DryRun {
+		return nil, fmt.Errorf("%w: the handle is a dry run", ErrFilter)
 	}
 	if err := r.scope(ctx); err != nil {
 		return nil, err
@@ -80,6 +85,31 @@ func (f Filter) read(ctx context.Context, db *gorm.DB) (*reading, error) {
 	r.bound(` >= `, f.From)
 	r.bound(` < `, f.To)
 	return r, nil
+}
+
+// The times that PostgreSQL has.
+var (
+	firstTime = time.Date(-4712, 1, 1, 0, 0, 0, 0, time.UTC)
+	lastTime  = time.Date(294276, 1, 1, 0, 0, 0, 0, time.UTC)
+)
+
+// check finds what the server would refuse, with which a caller's transaction ended,
+// or take for something else.
+func (f Filter) check() error {
+	for _, text := range []string{f.TenantID, f.ActorID, f.Action, string(f.Outcome), f.ResourceType, f.ResourceID, f.RequestID, f.ChangedField} {
+		if !utf8.ValidString(text) || strings.ContainsRune(text, 0) {
+			return fmt.Errorf("%w: a text of the filter is no UTF-8, or has a NUL", ErrFilter)
+		}
+	}
+	for _, at := range []time.Time{f.From, f.To} {
+		if !at.IsZero() && (at.Before(firstTime) || at.After(lastTime)) {
+			return fmt.Errorf("%w: From and To are between 4713 BC and the year 294276", ErrFilter)
+		}
+	}
+	if !f.From.IsZero() && !f.To.IsZero() && !f.From.Before(f.To) {
+		return fmt.Errorf("%w: From is not before To", ErrFilter)
+	}
+	return nil
 }
 
 func (r *reading) scope(ctx context.Context) error {
@@ -126,9 +156,11 @@ func (r *reading) equal(sql, value string) {
 	}
 }
 
-// bound narrows to a time, if there is one.
+// bound narrows to a time, if there is one. An entry's time has microseconds: what
+// lies between two is the later one.
 func (r *reading) bound(operator string, at time.Time) {
 	if !at.IsZero() {
+		at = at.Add(time.Microsecond - 1).Truncate(time.Microsecond)
 		r.where = append(r.where, condition{r.time + operator + r.instant, []any{at.UTC()}})
 	}
 }
@@ -139,21 +171,19 @@ func bare(ctx context.Context, db *gorm.DB) *gorm.DB {
 	return db.Session(&gorm.Session{NewDB: true, Context: ctx})
 }
 
-// page returns up to limit entries behind a position, the zero one being before all.
-func (r *reading) page(db *gorm.DB, after position, limit int) ([]models.AuditLog, error) {
+// page returns a query for up to limit entries behind a position.
+func (r *reading) page(db *gorm.DB, after position, limit int) *gorm.DB {
 	way, beyond := ` DESC`, ` < `
 	if r.filter.OldestFirst {
 		way, beyond = ``, ` > `
 	}
 	where := r.where
-	if after != (position{}) {
+	if after.behind {
 		where = append(slices.Clone(where), condition{`(` + r.time + `, id)` + beyond + `(` + r.instant + `, ?)`, []any{after.at, after.id.String()}})
 	}
 	query := db.Model(&models.AuditLog{})
 	for _, c := range where {
 		query = query.Where(c.sql, c.args...)
 	}
-	var entries []models.AuditLog
-	err := query.Order(r.time + way + `, id` + way).Limit(limit).Find(&entries).Error
-	return entries, err
+	return query.Order(r.time + way + `, id` + way).Limit(limit)
 }

@@ -30,9 +30,12 @@ func (f *fold) add(entry models.AuditLog) error {
 	if text(f.first.TenantID) != text(entry.TenantID) {
 		return fmt.Errorf("audit: reading a state: %w: the resource has entries of several tenants: set Resource.TenantID", ErrFilter)
 	}
+	if !slices.Contains(changing, entry.Action) {
+		return nil
+	}
 	metadata, err := ReadMetadata(entry)
 	switch changes := metadata.Changes; {
-	case err != nil || strings.Contains(entry.Action, "."): // an event changes nothing
+	case err != nil:
 		return err
 	case !f.at.IsZero() && entry.CreatedAt.After(f.at):
 		f.learn(entry, changes)
@@ -43,6 +46,9 @@ func (f *fold) add(entry models.AuditLog) error {
 	}
 	return nil
 }
+
+// changing are the actions of the changes of a row.
+var changing = []string{"create", "update", "delete", "soft_delete", "restore"}
 
 // apply takes an entry of the time before.
 func (f *fold) apply(entry models.AuditLog, changes map[string]Change) {
@@ -120,9 +126,13 @@ func isTreated(value json.RawMessage) bool {
 	return s == trail.Redacted || strings.HasPrefix(s, "hmac-sha256:") || strings.HasSuffix(s, "]") && strings.Contains(s, "...[cut from ")
 }
 
+// unquoted is the text of a string, and of a number or truth value; null is none.
 func unquoted(value json.RawMessage) string {
 	var s string
-	if json.Unmarshal(value, &s) != nil {
+	switch {
+	case string(value) == "null":
+		return "\x00"
+	case json.Unmarshal(value, &s) != nil:
 		return string(value)
 	}
 	return s

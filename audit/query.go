@@ -54,7 +54,7 @@ func list(ctx context.Context, db *gorm.DB, filter Filter, cursor string) (page 
 		limit = defaultLimit
 	}
 	limit = min(limit, maxLimit)
-	if page.Entries, err = r.page(bare(ctx, db), after.position, limit+1); err != nil {
+	if err := r.page(bare(ctx, db), after.position, limit+1).Find(&page.Entries).Error; err != nil {
 		return Page{}, err
 	}
 	if len(page.Entries) > limit {

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 	"gorm.io/gorm"
 
+	"github.com/courtroll/courtroll/internal/plan"
 	"github.com/courtroll/courtroll/models"
 )
 
@@ -18,7 +19,10 @@ type Resource struct {
 	// TenantID is whose it is, in system scope. In a tenant's context it must be
 	// empty or the context's own.
 	TenantID string
-	// Type is the name of the table, ID the key as [ResourceID] makes it. Both are required.
+	// Type is the name of the table without its schema, ID the key as [ResourceID] makes
+	// it. Both are required. Rows of one key in tables of one name are one resource, and
+	// a row whose key was changed is another from then on, whose creation is not in the
+	// trail.
 	Type, ID string
 }
 
@@ -83,7 +87,8 @@ type Gap struct {
 // error is one of [List]'s, metadata of another form, or [ErrFilter] where a resource
 // has entries of several tenants and names none.
 func AsOf(ctx context.Context, db *gorm.DB, resource Resource, at time.Time) (State, error) {
-	f := fold{at: at, auto: autoColumns(db, resource.Type)}
+	table := modelled(db, resource.Type)
+	f := fold{at: at, auto: autoColumns(table)}
 	for entry, err := range Timeline(ctx, db, resource) {
 		if err == nil {
 			err = f.add(entry)
@@ -95,7 +100,21 @@ func AsOf(ctx context.Context, db *gorm.DB, resource Resource, at time.Time) (St
 			break
 		}
 	}
+	if deleted, known := f.Fields[table.DeletedAt]; f.Exists && table.DeletedAt != "" && (known || !f.Partial) {
+		f.SoftDeleted = isMarked(deleted, table.Flag)
+	}
 	return f.State, nil
+}
+
+// isMarked reports whether the value of a column of soft deletion says that the row is.
+func isMarked(value json.RawMessage, flag bool) bool {
+	switch unquoted(orNull(value)) {
+	case unquoted(orNull(nil)):
+		return false
+	case "0", "false":
+		return !flag
+	}
+	return true
 }
 
 // Diff returns the fields that differ between two states, by name: Old is of s, New
@@ -113,24 +132,23 @@ func (s State) Diff(later State) map[string]Change {
 	return changes
 }
 
-// autoColumns returns the columns of a table that GORM sets at every update: those of
-// the models that the plugin knows, or else the one that goes by the usual name.
-func autoColumns(db *gorm.DB, table string) []string {
-	p, ok := db.Plugins[PluginName].(*Plugin)
-	if !ok {
-		return []string{usualUpdateTime}
+// modelled returns a table as the models say that the plugin knows, empty if it
+// knows none.
+func modelled(db *gorm.DB, table string) *plan.Audited {
+	if p, ok := db.Plugins[PluginName].(*Plugin); ok {
+		if s, err := p.audited(nil, table); err == nil && s.table != nil {
+			return s.table
+		}
 	}
-	s, err := p.audited(nil, table)
-	if err != nil || s.table == nil {
-		return []string{usualUpdateTime}
-	}
-	var names []string
-	for _, c := range s.table.Columns {
+	return &plan.Audited{Columns: []plan.Column{{Name: "updated_at", Auto: true}}} // as they are usually
+}
+
+// autoColumns returns the columns of a table that GORM sets at every update.
+func autoColumns(table *plan.Audited) (names []string) {
+	for _, c := range table.Columns {
 		if c.Auto {
 			names = append(names, c.Name)
 		}
 	}
 	return names
 }
-
-const usualUpdateTime = "updated_at"

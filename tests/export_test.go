@@ -218,9 +218,11 @@ func TestExport_Refuses(t *testing.T) {
 		"other's":        {b.acme, audit.ExportConfig{Resume: done.Position}, audit.ErrCursor},
 		"other filter's": {b.hal, audit.ExportConfig{Resume: done.Position, Filter: audit.Filter{Action: "c"}}, audit.ErrCursor},
 		"other format's": {b.hal, audit.ExportConfig{Resume: done.Position, Format: audit.CSV}, audit.ErrCursor},
+		"dry run":        {b.hal, audit.ExportConfig{}, audit.ErrFilter},
 		"format":         {b.hal, audit.ExportConfig{Format: "xml"}, nil},
 	} {
-		if _, err := audit.Export(tc.ctx, b.app, io.Discard, tc.config); err == nil || tc.want != nil && !errors.Is(err, tc.want) {
+		app := b.app.Session(&gorm.Session{DryRun: name == "dry run"})
+		if _, err := audit.Export(tc.ctx, app, io.Discard, tc.config); err == nil || tc.want != nil && !errors.Is(err, tc.want) {
 			t.Errorf("%s: %v, want %v", name, err, tc.want)
 		}
 	}
@@ -335,5 +337,25 @@ func TestExport_Handles(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestExport_NewFile goes on in a file of its own.
+func TestExport_NewFile(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.note(t, b.hal, "first.day")
+	var first, second, nothing bytes.Buffer
+	done, err := audit.Export(b.hal, b.app, &first, audit.ExportConfig{Format: audit.CSV})
+	must(t, err)
+	b.note(t, b.hal, "second.day")
+	next := audit.ExportConfig{Format: audit.CSV, Resume: done.Position, NewFile: true}
+	done, err = audit.Export(b.hal, b.app, &second, next)
+	must(t, err)
+	_, err = audit.Export(b.hal, b.app, &nothing, audit.ExportConfig{Format: audit.CSV, Resume: done.Position})
+	must(t, err)
+	head, _, _ := strings.Cut(first.String(), "\n")
+	if !strings.HasPrefix(second.String(), head) || strings.Contains(second.String(), "first.day") || done.Entries != 1 || done.Bytes != int64(second.Len()) || nothing.Len() > 0 {
+		t.Errorf("the second file is %q, %+v; then %q", second.String(), done, nothing.String())
 	}
 }

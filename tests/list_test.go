@@ -107,6 +107,10 @@ func TestList_Refuses(t *testing.T) {
 		"other tenant":      {b.hal, audit.Filter{TenantID: "acme"}, "", tenancy.ErrCrossTenant},
 		"system events":     {b.hal, audit.Filter{WithoutTenant: true}, "", tenancy.ErrCrossTenant},
 		"no time":           {b.hal, audit.Filter{From: time.Now(), To: time.Now().Add(-time.Second)}, "", audit.ErrFilter},
+		"no text":           {b.hal, audit.Filter{ActorID: "\x00"}, "", audit.ErrFilter},
+		"no UTF-8":          {b.hal, audit.Filter{RequestID: "\xff"}, "", audit.ErrFilter},
+		"no such time":      {b.hal, audit.Filter{To: time.Unix(1<<62, 0)}, "", audit.ErrFilter},
+		"no such time, too": {b.hal, audit.Filter{From: time.Date(-300000, 1, 1, 0, 0, 0, 0, time.UTC)}, "", audit.ErrFilter},
 		"one and none":      {b.system, audit.Filter{TenantID: "hal", WithoutTenant: true}, "", audit.ErrFilter},
 		"cursor":            {b.hal, audit.Filter{}, "x", audit.ErrCursor},
 		"cursor of no size": {b.hal, audit.Filter{}, "AAAA", audit.ErrCursor},
@@ -223,5 +227,52 @@ func TestList_Key(t *testing.T) {
 	}
 	if err := b.OpenApp(&gorm.Config{}).Use(audit.New(audit.Config{CursorKey: []byte("short")})); err == nil {
 		t.Error("a short key is accepted")
+	}
+}
+
+// TestList_Cursors go on with times that moved, and with no other filter.
+func TestList_Cursors(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	for range 3 {
+		b.note(t, b.hal, "a.b")
+	}
+	first, err := audit.List(b.hal, b.app, audit.Filter{Limit: 1, From: time.Now().Add(-time.Hour)}, "")
+	must(t, err)
+	second, err := audit.List(b.hal, b.app, audit.Filter{Limit: 2, From: time.Now().Add(-time.Hour), To: time.Now().Add(time.Hour)}, first.Next)
+	if err != nil || len(second.Entries) != 2 {
+		t.Errorf("with times that moved, %d entries, %v", len(second.Entries), err)
+	}
+	for range 2 {
+		must(t, audit.Record(b.system, b.app, audit.Event{Action: "a.b", ResourceType: "x"}))
+	}
+	system, err := audit.List(b.system, b.app, audit.Filter{Limit: 1}, "")
+	must(t, err)
+	for name, tc := range map[string]struct {
+		ctx    context.Context
+		filter audit.Filter
+		cursor string
+	}{
+		"order":          {b.hal, audit.Filter{OldestFirst: true}, first.Next},
+		"outcome":        {b.hal, audit.Filter{Outcome: audit.Success}, first.Next},
+		"without tenant": {b.system, audit.Filter{WithoutTenant: true}, system.Next},
+		"tenant":         {b.system, audit.Filter{TenantID: "hal"}, system.Next},
+	} {
+		if _, err := audit.List(tc.ctx, b.app, tc.filter, tc.cursor); !errors.Is(err, audit.ErrCursor) {
+			t.Errorf("%s: %v, want ErrCursor", name, err)
+		}
+	}
+}
+
+// TestList_FirstOfAll has an entry at the very first place of the order.
+func TestList_FirstOfAll(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	must(t, b.super.Exec(`INSERT INTO audit_logs (id, tenant_id, action, resource_type, created_at) VALUES
+		('00000000-0000-0000-0000-000000000000', 'hal', 'a.b', 'x', '0001-01-01 00:00:00Z'), (DEFAULT, 'hal', 'a.b', 'x', now())`).Error)
+	page, err := audit.List(b.hal, b.app, audit.Filter{OldestFirst: true, Limit: 1}, "")
+	must(t, err)
+	if page, err = audit.List(b.hal, b.app, audit.Filter{OldestFirst: true, Limit: 1}, page.Next); err != nil || page.Next != "" || page.Entries[0].CreatedAt.Year() == 1 {
+		t.Errorf("the second page is %+v, %v", page, err)
 	}
 }

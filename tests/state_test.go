@@ -191,6 +191,28 @@ func TestAsOf_Gaps(t *testing.T) {
 	}
 }
 
+// TestAsOf_SoftDeleted knows it of rows that no entry says it of: one that was made
+// so, and one that was before the trail began.
+func TestAsOf_SoftDeleted(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	past := gorm.DeletedAt{Time: time.Now().Add(-time.Hour), Valid: true}
+	must(t, b.as(b.hal).Create(&Page{ID: 1, DeletedAt: past}).Error)
+	must(t, b.super.Create(&Page{ID: 2, TenantID: "hal", DeletedAt: past}).Error)
+	begin := b.now(t)
+	must(t, b.as(b.hal).Unscoped().Delete(&Page{ID: 2}).Error)
+	other := models.NewAuditLog{Action: "viewed", ResourceType: "pages", ResourceID: new(string), TenantID: new(string)}
+	*other.ResourceID, *other.TenantID = "1", "hal"
+	must(t, b.super.Create(&other).Error)
+	for id, at := range map[string]time.Time{"1": {}, "2": begin} {
+		s, err := audit.AsOf(b.hal, b.app, audit.Resource{Type: "pages", ID: id}, at)
+		must(t, err)
+		if !s.Exists || !s.SoftDeleted || s.Partial || len(s.Gaps) > 0 {
+			t.Errorf("page %s is %+v", id, s)
+		}
+	}
+}
+
 func TestAsOf_Scopes(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -141,3 +141,35 @@ func inUse() uint64 {
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
 }
+
+// TestExport_LargeEntries exports entries of a megabyte each, and looks at the memory
+// while it does.
+func TestExport_LargeEntries(t *testing.T) { //nolint:paralleltest // others would use memory meanwhile
+	l := open(t, true)
+	const entries, limit = 150, 60 << 20
+	must(t, l.super.Exec(`INSERT INTO audit_logs (tenant_id, action, resource_type, metadata)
+		SELECT 't', 'a.b', 'x', json_build_object('data', json_build_object('text', repeat('a', 1000000))) FROM generate_series(1, ?)`, entries).Error)
+	runtime.GC()
+	stop, most := make(chan struct{}), make(chan uint64)
+	go func() {
+		var m runtime.MemStats
+		for peak := uint64(0); ; {
+			runtime.ReadMemStats(&m)
+			peak = max(peak, m.HeapAlloc)
+			select {
+			case <-stop:
+				most <- peak
+				return
+			case <-time.After(2 * time.Millisecond):
+			}
+		}
+	}()
+	done, err := audit.Export(tenancy.WithTenant(t.Context(), "t"), l.app, io.Discard, audit.ExportConfig{})
+	must(t, err)
+	close(stop)
+	peak := <-most
+	t.Logf("%d entries of %d MB, at most %d MB in use", done.Entries, done.Bytes>>20, peak>>20)
+	if done.Entries != entries || peak > limit {
+		t.Errorf("%d entries, %d bytes in use", done.Entries, peak)
+	}
+}
