@@ -19,6 +19,7 @@ import (
 // TestList_AtScale explains the very statements that List sends, without row-level
 // security and then behind it, as the app's login in a tenant and as the system's.
 func TestList_AtScale(t *testing.T) {
+	t.Parallel()
 	db := pgtest.New(t, pgtest.Template{})
 	fill(t, db)
 	request := findRequest(t, db)
