@@ -198,10 +198,12 @@ func TestTx_CutAnywhere(t *testing.T) {
 			rows := b.text(t, `SELECT count(*) FROM t_items WHERE name = '`+name+`'`)
 			entries := b.entries(t)
 			switch {
-			case rows == "4" && entries == 5:
+			case rows == "4" && entries == 5: // too late, so the next cut is earlier, for the machine's pace changes
 				committed++
+				long -= long / 20
 			case rows == "0" && entries == 0 && err != nil:
 				lost++
+				long += long / 20
 			default:
 				t.Fatalf("%s: %s rows and %d entries after %v", name, rows, entries, err)
 			}

@@ -12,7 +12,7 @@
 -- large import, which a hash index, though it costs half as much otherwise, would
 -- put into one chain that each insert walks from its start.
 --
--- A writer pays: a bulk insert takes 1.8 times as long and writes 1.2 times as
+-- A writer pays: a bulk insert takes 2.1 times as long and writes 1.3 times as
 -- much WAL; 36 bytes per row.
 CREATE INDEX CONCURRENTLY IF NOT EXISTS courtroll_audit_logs_request
 	ON audit_logs ((metadata->>'request_id'));
