@@ -1,2 +1,0 @@
--- courtroll: no transaction
-DROP INDEX CONCURRENTLY IF EXISTS courtroll_audit_logs_type;
