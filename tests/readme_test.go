@@ -26,6 +26,7 @@ const fragment = `package readme
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log"
 	"net/http"
@@ -50,6 +51,7 @@ var (
 	_ = errors.Is
 	_ = os.Getenv
 	_ = log.Fatal
+	_ = json.Marshal
 	_ = time.Now
 	_ http.Handler
 	_ netip.Addr
@@ -64,6 +66,9 @@ var (
 	_ = tenancytest.Run
 
 	rules tenancy.Rules
+	file  *os.File
+	kept  []byte
+	keep  func([]byte) error
 )
 
 type (
