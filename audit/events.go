@@ -157,22 +157,33 @@ func (e eventTypes) find(event Event, own *eventType) (*eventType, error) {
 // dataOf returns the object that data is as JSON, with its numbers as they were written.
 func dataOf(data any) (map[string]any, error) {
 	text, err := json.Marshal(data)
+	var object map[string]any
+	if err == nil {
+		decoder := json.NewDecoder(bytes.NewReader(text))
+		decoder.UseNumber()
+		err = decoder.Decode(&object)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrEvent, quiet(err))
 	}
-	var object map[string]any
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	decoder.UseNumber()
-	err = decoder.Decode(&object)
-	return object, err
+	return object, nil
 }
 
-// quiet says why there is no JSON, without the text that an app's method returned:
-// it may quote the value.
+// quiet says why there is no JSON, with types alone: texts of package json and of
+// an app's methods quote values.
 func quiet(err error) error {
-	var method *json.MarshalerError
-	if errors.As(err, &method) {
+	var (
+		kind   *json.UnsupportedTypeError
+		value  *json.UnsupportedValueError
+		method *json.MarshalerError
+	)
+	switch {
+	case errors.As(err, &kind):
+		return fmt.Errorf("no JSON could be made of a %v in its data", kind.Type)
+	case errors.As(err, &value):
+		return errNoJSONValue
+	case errors.As(err, &method):
 		return fmt.Errorf("no JSON could be made of a %v in its data", method.Type)
 	}
-	return err
+	return errNoJSON
 }
