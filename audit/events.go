@@ -44,10 +44,12 @@ type EventType[T any] struct {
 //     audit:"-" leaves the field out. They count at any depth, but for what
 //     interfaces hold. Names that speak of a secret need no tag.
 //   - A type that makes a text of itself is a string, and one that makes JSON of
-//     itself is anything.
+//     itself is anything. Tags within it would count for nothing, so it has none,
+//     unless the field that holds it is tagged.
 //
-// T does not refer to itself. Embedded are structs alone, by value and under no
-// name of JSON's, no two fields have the same one, and none has the option string.
+// An event without data is audit.Define[struct{}]. T does not refer to itself. Embedded are structs alone, by value and under no name of JSON's, no two
+// fields have the same name, in Go or in JSON, and none has the option string. A
+// map's values that write themselves by a method of their pointer are pointers.
 //
 // Define returns no error, nor does it panic. What is wrong with a definition is
 // an [ErrDefinition] where the type is used: at the start, by [gorm.DB.Use], if it

@@ -278,24 +278,10 @@ func TestEvents_TypedRefuses(t *testing.T) {
 	b.wantTrail(t)
 }
 
-// mislabelled is a map whose values make a text of themselves by a method of their
-// pointers, which are not to be had.
-type mislabelled struct{ Labels map[string]label }
-
+// label makes a text of itself by a method of its pointer.
 type label struct{ text string }
 
 func (l *label) MarshalText() ([]byte, error) { return []byte(l.text), nil }
-
-// TestEvents_OwnSchema: no catalogue is needed for an event to fit its type.
-func TestEvents_OwnSchema(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
-	event := audit.Define[mislabelled](audit.Definition{Action: "a.b", ResourceType: "c"})
-	err := event.Record(b.hal, b.app, mislabelled{map[string]label{"k": {"hunter2"}}}, audit.Occurrence{})
-	if !errors.Is(err, audit.ErrUndefinedEvent) || !strings.Contains(err.Error(), "data.Labels.* is not as its schema has it: string") {
-		t.Errorf("%v, want ErrUndefinedEvent", err)
-	}
-}
 
 // TestEvents_Lost: a typed event of best effort is lost as any other.
 func TestEvents_Lost(t *testing.T) {
