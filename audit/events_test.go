@@ -96,6 +96,48 @@ func TestCatalog_Pages(t *testing.T) {
 	}
 }
 
+// TestCatalog_MarkdownIsText: no description is Markdown, as a paragraph or in a cell.
+func TestCatalog_MarkdownIsText(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"Somebody logged in, or tried to: a log-in.": "Somebody logged in, or tried to: a log-in.",
+		"```":                        "\\`\\`\\`",
+		"~~~":                        `\~\~\~`,
+		"# x":                        `\# x`,
+		"[x](javascript:alert(1))":   `\[x\]\(javascript\:alert\(1\)\)`,
+		"![i](http://evil.example)":  `\!\[i\]\(http\:\/\/evil\.example\)`,
+		"<b>&lt;":                    `\<b\>\&lt;`,
+		"[ref]: http://evil.example": `\[ref\]\: http\:\/\/evil\.example`,
+		`a\|b`:                       `a\\\|b`,
+		"*a* _b_ a_b":                `\*a\* \_b\_ a\_b`,
+		"1. x":                       `1\. x`,
+		"1) x":                       `1\) x`,
+		"- x":                        `\- x`,
+		"---":                        `\-\-\-`,
+		"> x":                        `\> x`,
+		"www.evil.example":           `www\.evil\.example`,
+		"    code":                   "code",
+		"a\n\n# x\r\u2028- x\u0085y": `a \# x \- x y`,
+		"größer – 5 €":               "größer – 5 €",
+	} {
+		page, err := audit.Catalog{audit.Define[struct{}](audit.Definition{Action: "a.b", ResourceType: "x", Description: text})}.Markdown()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, place := range []string{"| `x` | " + want + " |\n", "version 1\n\n" + want + "\n\nResource"} {
+			if !strings.Contains(string(page), place) {
+				t.Errorf("%q: want %q in\n%s", text, place, page)
+			}
+		}
+	}
+	page, _ := audit.Catalog{audit.Define[struct{}](audit.Definition{Action: "a.b", ResourceType: "x`|\ny"})}.Markdown()
+	for _, want := range []string{"| `x'\\| y` |", "Resource type: `x'| y`."} {
+		if !strings.Contains(string(page), want) {
+			t.Errorf("want %q in\n%s", want, page)
+		}
+	}
+}
+
 type (
 	cyclic   struct{ Next *cyclic }
 	Shout    string
@@ -252,8 +294,8 @@ func TestDefine_Faults(t *testing.T) {
 			}
 		})
 	}
-	for name, events := range map[string]audit.Catalog{"one twice": {catalog()[0], catalog()[2], catalog()[0]}, "two alike": {fine[login](), fine[order]()}} {
-		if _, err := events.JSON(); !errors.Is(err, audit.ErrDefinition) || !strings.Contains(err.Error(), "twice") {
+	for name, events := range map[string]audit.Catalog{"version 2": {catalog()[0], catalog()[2], catalog()[0]}, "version 1": {fine[login](), fine[order]()}} {
+		if _, err := events.JSON(); !errors.Is(err, audit.ErrDefinition) || !strings.Contains(err.Error(), " of "+name+" is in the catalogue twice") || !strings.Contains(err.Error(), `fault: "`) {
 			t.Errorf("%s: %v, want ErrDefinition", name, err)
 		}
 	}
