@@ -128,7 +128,7 @@ func (c fieldCheck) checkField(t reflect.Type, field reflect.StructField, named 
 	case !slices.Equal(visible.Index, field.Index):
 		return errors.New("is embedded beside another of its name: rename one of them in Go, too")
 	case strings.ContainsFunc(tag, isNoNameRune):
-		return fmt.Errorf("has the name %q, which package json ignores for its signs", tag)
+		return fmt.Errorf("has the name %q, which package json ignores: use letters, digits and \"_\"", tag)
 	case slices.Contains(strings.Split(options, ","), "string"):
 		return errors.New("has the option string, of which the schema would know nothing: make it a string")
 	case audit != "" && audit != "-" && audit != "redact":

@@ -86,7 +86,7 @@ func prose(text string) string {
 }
 
 // mayMark reports whether a sign of ASCII's may be Markdown: all may that are not
-// known to be none where they stand, as in "log-in, or out."
+// known to be none where they stand, as in "log-in, or out".
 func mayMark(before, r, after rune) bool {
 	switch {
 	case r > unicode.MaxASCII || !unicode.IsPunct(r) && !unicode.IsSymbol(r), strings.ContainsRune(`,;'"?`, r):

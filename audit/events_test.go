@@ -188,7 +188,7 @@ type (
 		Name string `json:"-"`
 	}
 	misnamed struct {
-		N int `json:"it's"`
+		N int `json:"it's"` //nolint:staticcheck // the fault is what is tested
 	}
 )
 
