@@ -69,6 +69,9 @@ var (
 	errNoResource = errors.New("the resource type is missing")
 	errOutcome    = fmt.Errorf("the outcome is neither %q nor %q", Success, Failure)
 	errVersion    = errors.New("the version is negative")
+
+	errNoJSON      = errors.New("no JSON could be made of its data: a json.Number that is no number, a map's key, or too many levels")
+	errNoJSONValue = errors.New("no JSON could be made of its data: a NaN, an infinity, or what refers to itself")
 )
 
 // What an ErrUnaudited is about, where it is not SQL written by hand.

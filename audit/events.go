@@ -7,6 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
+	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/google/jsonschema-go/jsonschema"
@@ -44,10 +47,13 @@ type EventType[T any] struct {
 //     audit:"-" leaves the field out. They count at any depth, but for what
 //     interfaces hold. Names that speak of a secret need no tag.
 //   - A type that makes a text of itself is a string, and one that makes JSON of
-//     itself is anything.
+//     itself is anything. Tags within it would count for nothing, so it has none,
+//     unless the field that holds it is tagged.
 //
 // T does not refer to itself. Embedded are structs alone, by value and under no
-// name of JSON's, no two fields have the same one, and none has the option string.
+// name of JSON's, no two fields have the same name, in Go or in JSON, and none has
+// the option string. A map's values that write themselves by a method of their
+// pointer are pointers. An event without data is audit.Define[struct{}].
 //
 // Define returns no error, nor does it panic. What is wrong with a definition is
 // an [ErrDefinition] where the type is used: at the start, by [gorm.DB.Use], if it
@@ -79,7 +85,7 @@ func (t *EventType[T]) eventType() (*eventType, error) {
 // Occurrence is what one event has beside its type and its data. The zero value
 // is a success that concerns no one thing.
 type Occurrence struct {
-	// ResourceID says what was acted on. No more than 1 KiB of it is kept, with a marker.
+	// ResourceID is that of [Event].
 	ResourceID string
 	// Outcome defaults to [Success].
 	Outcome Outcome
@@ -140,39 +146,56 @@ func (e eventTypes) find(event Event, own *eventType) (*eventType, error) {
 	if e == nil {
 		return own, nil
 	}
-	for _, t := range e[event.Action] {
+	types := e[event.Action]
+	if len(types) == 0 {
+		return nil, fmt.Errorf("%w: no event of its action is in Config.Events", ErrUndefinedEvent)
+	}
+	versions := make([]string, len(types))
+	for i, t := range types {
 		if t == own || own == nil && t.Version == event.Version {
 			return t, nil
 		}
+		versions[i] = strconv.Itoa(t.Version)
 	}
-	if versions := e[event.Action]; len(versions) > 0 && event.Version == 0 {
-		return versions[len(versions)-1], nil
+	if own == nil && event.Version == 0 {
+		return types[len(types)-1], nil
 	}
-	if own != nil {
-		return nil, fmt.Errorf("%w: its type is not in Config.Events", ErrUndefinedEvent)
+	if slices.Contains(versions, strconv.Itoa(event.Version)) {
+		return nil, fmt.Errorf("%w: Config.Events has another type of its action and version", ErrUndefinedEvent)
 	}
-	return nil, fmt.Errorf("%w: version %d of its action is not in Config.Events", ErrUndefinedEvent, event.Version)
+	return nil, fmt.Errorf("%w: version %d of its action is not in Config.Events, which has %s", ErrUndefinedEvent, event.Version, strings.Join(versions, ", "))
 }
 
 // dataOf returns the object that data is as JSON, with its numbers as they were written.
 func dataOf(data any) (map[string]any, error) {
 	text, err := json.Marshal(data)
+	var object map[string]any
+	if err == nil {
+		decoder := json.NewDecoder(bytes.NewReader(text))
+		decoder.UseNumber()
+		err = decoder.Decode(&object)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrEvent, quiet(err))
 	}
-	var object map[string]any
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	decoder.UseNumber()
-	err = decoder.Decode(&object)
-	return object, err
+	return object, nil
 }
 
-// quiet says why there is no JSON, without the text that an app's method returned:
-// it may quote the value.
+// quiet says why there is no JSON, with types alone: texts of package json and of
+// an app's methods quote values.
 func quiet(err error) error {
-	var method *json.MarshalerError
-	if errors.As(err, &method) {
+	var (
+		kind   *json.UnsupportedTypeError
+		value  *json.UnsupportedValueError
+		method *json.MarshalerError
+	)
+	switch {
+	case errors.As(err, &kind):
+		return fmt.Errorf("no JSON could be made of a %v in its data", kind.Type)
+	case errors.As(err, &value):
+		return errNoJSONValue
+	case errors.As(err, &method):
 		return fmt.Errorf("no JSON could be made of a %v in its data", method.Type)
 	}
-	return err
+	return errNoJSON
 }

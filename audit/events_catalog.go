@@ -52,7 +52,8 @@ func (c Catalog) JSON() ([]byte, error) {
 // Markdown returns the catalogue as a page: a table of contents, and a section per
 // event with the fields of its data. A field within another is written
 // "device.name", one of an array's items "items[].name", and the values of a map
-// "labels.*". The error is [ErrDefinition].
+// "labels.*". Descriptions are texts: what would be Markdown in them is escaped.
+// The error is [ErrDefinition].
 func (c Catalog) Markdown() ([]byte, error) {
 	sorted, err := c.sorted()
 	if err != nil {
@@ -88,7 +89,7 @@ func (c Catalog) sorted() ([]*eventType, error) {
 	slices.SortStableFunc(types, compareEvents)
 	for i := range types[min(1, len(types)):] {
 		if compareEvents(types[i], types[i+1]) == 0 {
-			return nil, fmt.Errorf("%w %q of version %d: it is in the catalogue twice", ErrDefinition, types[i].Action, types[i].Version)
+			return nil, fmt.Errorf("%w: %q of version %d is in the catalogue twice", ErrDefinition, types[i].Action, types[i].Version)
 		}
 	}
 	return types, nil

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -129,6 +130,9 @@ func describe(schema *jsonschema.Schema) string {
 }
 
 func describeParts(schema *jsonschema.Schema) (text string) {
+	if form := cmp.Or(schema.Format, schema.ContentEncoding); form != "" {
+		text += ", " + form
+	}
 	if schema.MinItems != nil {
 		text += fmt.Sprintf("[%d]", *schema.MinItems)
 	}

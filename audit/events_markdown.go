@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/google/jsonschema-go/jsonschema"
 )
@@ -29,7 +30,7 @@ func writeSection(page *strings.Builder, t *eventType) {
 	if t.Description != "" {
 		fmt.Fprintf(page, "%s\n\n", prose(t.Description))
 	}
-	fmt.Fprintf(page, "Resource type: %s.\n\n", code(t.ResourceType))
+	fmt.Fprintf(page, "Resource type: %s.\n\n", strings.ReplaceAll(code(t.ResourceType), `\|`, "|"))
 	rows := fieldRows("", published(t.schema.Schema()))
 	if len(rows) == 0 {
 		page.WriteString("It has no data.\n")
@@ -66,12 +67,35 @@ func fieldRows(path string, schema *jsonschema.Schema) (rows []string) {
 	return rows
 }
 
-// code and prose keep a text within its line and its cell of a table, and from
-// being taken for more than a text.
-func code(text string) string { return "`" + strings.ReplaceAll(cell(text), "`", "'") + "`" }
-
-func prose(text string) string { return strings.ReplaceAll(cell(text), "<", "&lt;") }
-
-func cell(text string) string {
-	return strings.NewReplacer("|", `\|`, "\r", " ", "\n", " ").Replace(text)
+// code keeps a text within its span, its line and its cell of a table.
+func code(text string) string {
+	return "`" + strings.NewReplacer("|", `\|`, "`", "'").Replace(line(text)) + "`"
 }
+
+// prose keeps a text from being Markdown, wherever it stands.
+func prose(text string) string {
+	var escaped strings.Builder
+	runes := []rune(line(text) + " ")
+	for i, r := range runes[:len(runes)-1] {
+		if mayMark(runes[max(0, i-1)], r, runes[i+1]) {
+			escaped.WriteByte('\\')
+		}
+		escaped.WriteRune(r)
+	}
+	return escaped.String()
+}
+
+// mayMark reports whether a sign of ASCII's may be Markdown: all may that are not
+// known to be none where they stand, as in "log-in, or out".
+func mayMark(before, r, after rune) bool {
+	switch {
+	case r > unicode.MaxASCII || !unicode.IsPunct(r) && !unicode.IsSymbol(r), strings.ContainsRune(`,;'"?`, r):
+		return false
+	case r == '-', r == '.' && after == ' ', r == ':' && after == ' ':
+		return !unicode.IsLetter(before)
+	}
+	return true
+}
+
+// line joins the lines of a text: what stands first in one has a meaning.
+func line(text string) string { return strings.Join(strings.Fields(text), " ") }

@@ -3,7 +3,6 @@ package audit
 import (
 	"encoding"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -29,7 +28,7 @@ func resolvedSchema(t reflect.Type) (*jsonschema.Resolved, error) {
 		return nil, fmt.Errorf("its data is of type %v, which is no struct, or makes JSON or text of itself", t)
 	}
 	known := schemas{}
-	if err := known.learn(t); err != nil {
+	if err := (fieldCheck{known, map[place]bool{}}).learn(place{t, true}); err != nil {
 		return nil, err
 	}
 	schema, err := jsonschema.ForType(t, &jsonschema.ForOptions{TypeSchemas: known})
@@ -43,65 +42,8 @@ func resolvedSchema(t reflect.Type) (*jsonschema.Resolved, error) {
 
 // schemas are those of the types that package json writes otherwise than the
 // library infers from their kind, and nil for the other types that were seen.
+// [fieldCheck] fills it.
 type schemas map[reflect.Type]*jsonschema.Schema
-
-// learn looks at all types below t, and finds what cannot be in data.
-func (s schemas) learn(t reflect.Type) error {
-	if _, seen := s[t]; seen {
-		return nil
-	}
-	s[t] = schemaOf(t)
-	if s[t] != nil {
-		return nil
-	}
-	switch t.Kind() {
-	case reflect.Pointer, reflect.Slice, reflect.Array, reflect.Map:
-		return s.learn(t.Elem())
-	case reflect.Struct:
-		return s.learnFields(t)
-	}
-	return nil
-}
-
-func (s schemas) learnFields(t reflect.Type) error {
-	names := map[string]bool{}
-	for _, field := range reflect.VisibleFields(t) {
-		name := jsonName(field)
-		if name == "" && !field.Anonymous {
-			continue
-		}
-		if err := checkField(field, names[name]); err != nil {
-			return fmt.Errorf("field %s of %v %w", field.Name, t, err)
-		}
-		if field.Anonymous {
-			continue // its fields are visible themselves
-		}
-		names[name] = true
-		if err := s.learn(field.Type); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// checkField finds what the library infers otherwise than package json writes it.
-func checkField(field reflect.StructField, named bool) error {
-	tag, options, _ := strings.Cut(field.Tag.Get("json"), ",")
-	audit := field.Tag.Get("audit")
-	switch {
-	case field.Anonymous && (tag != "" || audit != ""):
-		return errors.New("is embedded with a tag: tag its own fields, or give it a name")
-	case field.Anonymous && field.Type.Kind() != reflect.Struct:
-		return errors.New("is embedded, and no struct: give it a name")
-	case named:
-		return errors.New("has the name of another in JSON")
-	case slices.Contains(strings.Split(options, ","), "string"):
-		return errors.New("has the option string, of which the schema would know nothing: make it a string")
-	case audit != "" && audit != "-" && audit != "redact":
-		return fmt.Errorf(`has a tag audit:%q, which is none of "redact" and "-"`, audit)
-	}
-	return nil
-}
 
 // jsonName returns what a field is named in JSON, empty if it is not there, or
 // only its own fields are.

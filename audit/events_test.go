@@ -96,6 +96,48 @@ func TestCatalog_Pages(t *testing.T) {
 	}
 }
 
+// TestCatalog_MarkdownIsText: no description is Markdown, as a paragraph or in a cell.
+func TestCatalog_MarkdownIsText(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"Somebody logged in, or tried to: a log-in.": "Somebody logged in, or tried to: a log-in.",
+		"```":                        "\\`\\`\\`",
+		"~~~":                        `\~\~\~`,
+		"# x":                        `\# x`,
+		"[x](javascript:alert(1))":   `\[x\]\(javascript\:alert\(1\)\)`,
+		"![i](http://evil.example)":  `\!\[i\]\(http\:\/\/evil\.example\)`,
+		"<b>&lt;":                    `\<b\>\&lt;`,
+		"[ref]: http://evil.example": `\[ref\]\: http\:\/\/evil\.example`,
+		`a\|b`:                       `a\\\|b`,
+		"*a* _b_ a_b":                `\*a\* \_b\_ a\_b`,
+		"1. x":                       `1\. x`,
+		"1) x":                       `1\) x`,
+		"- x":                        `\- x`,
+		"---":                        `\-\-\-`,
+		"> x":                        `\> x`,
+		"www.evil.example":           `www\.evil\.example`,
+		"    code":                   "code",
+		"a\n\n# x\r\u2028- x\u0085y": `a \# x \- x y`,
+		"größer – 5 €":               "größer – 5 €",
+	} {
+		page, err := audit.Catalog{audit.Define[struct{}](audit.Definition{Action: "a.b", ResourceType: "x", Description: text})}.Markdown()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, place := range []string{"| `x` | " + want + " |\n", "version 1\n\n" + want + "\n\nResource"} {
+			if !strings.Contains(string(page), place) {
+				t.Errorf("%q: want %q in\n%s", text, place, page)
+			}
+		}
+	}
+	page, _ := audit.Catalog{audit.Define[struct{}](audit.Definition{Action: "a.b", ResourceType: "x`|\ny"})}.Markdown()
+	for _, want := range []string{"| `x'\\| y` |", "Resource type: `x'| y`."} {
+		if !strings.Contains(string(page), want) {
+			t.Errorf("want %q in\n%s", want, page)
+		}
+	}
+}
+
 type (
 	cyclic   struct{ Next *cyclic }
 	Shout    string
@@ -123,7 +165,77 @@ type (
 	described struct {
 		N int `jsonschema:"minimum=1"`
 	}
+	endless []endless
 )
+
+// What no event of theirs could be recorded of: package json writes other fields
+// than Go has.
+type (
+	firstName  struct{ Name string }
+	secondName struct {
+		Name string `json:"second"`
+	}
+	ambiguous struct {
+		firstName
+		secondName
+	}
+	shadowed struct {
+		secondName
+		Name string
+	}
+	hiding struct {
+		secondName
+		Name string `json:"-"`
+	}
+	misnamed struct {
+		N int `json:"it's"` //nolint:staticcheck // the fault is what is tested
+	}
+)
+
+// Types that write themselves, with tags that their methods know nothing of.
+type (
+	card struct {
+		Number string `audit:"redact"`
+	}
+	cards  []card
+	wallet struct{ Cards map[string][]*card }
+	key    struct {
+		Number string `audit:"-"`
+	}
+	coin struct{ Cents int }
+	note struct{ Cents int }
+)
+
+func (card) MarshalJSON() ([]byte, error)   { return []byte(`{"number":"4111"}`), nil }
+func (cards) MarshalText() ([]byte, error)  { return []byte("4111"), nil }
+func (wallet) MarshalText() ([]byte, error) { return []byte("4111"), nil }
+func (key) MarshalText() ([]byte, error)    { return []byte("4111"), nil }
+func (*coin) MarshalJSON() ([]byte, error)  { return []byte("1"), nil }
+func (*note) MarshalText() ([]byte, error)  { return []byte("1"), nil }
+
+// TestDefine_OwnForms: a type that writes itself stands where its method is called,
+// and has no tags within it unless all of it is withheld.
+func TestDefine_OwnForms(t *testing.T) {
+	t.Parallel()
+	for name, event := range map[string]audit.DefinedEvent{
+		"withheld": fine[struct {
+			Card card    `audit:"redact"`
+			All  cards   `json:"all" audit:"-"`
+			Old  *wallet `audit:"redact"`
+		}](),
+		"addressed": fine[struct {
+			Coin  coin
+			Two   [2]note
+			Many  []coin
+			Named map[string]*note
+			Lists map[string][]struct{ Coin coin }
+		}](),
+	} {
+		if _, err := (audit.Catalog{event}).JSON(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
 
 func fine[T any]() audit.DefinedEvent {
 	return audit.Define[T](audit.Definition{Action: "a.b", ResourceType: "c"})
@@ -152,9 +264,26 @@ func TestDefine_Faults(t *testing.T) {
 		"option string":    fine[quoted](),
 		"unknown tag":      fine[hashed](),
 		"description":      fine[described](),
-		"nil":              nil,
-		"typed nil":        (*audit.EventType[login])(nil),
-		"zero":             &audit.EventType[login]{},
+		"endless":          fine[struct{ E endless }](),
+		"one name in Go":   fine[ambiguous](),
+		"shadowed":         fine[shadowed](),
+		"hidden":           fine[hiding](),
+		"name of no JSON":  fine[misnamed](),
+		"own JSON":         fine[struct{ Card card }](),
+		"own text":         fine[struct{ Cards cards }](),
+		"own, deep":        fine[struct{ Wallet *wallet }](),
+		"own, in a slice":  fine[struct{ List [][1]*card }](),
+		"own, in a map":    fine[struct{ Map map[string]card }](),
+		"own, as a key":    fine[struct{ Map map[key]int }](),
+		"own, embedded":    fine[struct{ Sub struct{ card } }](),
+		"JSON in a map":    fine[struct{ Map map[string]coin }](),
+		"text in a map":    fine[struct{ Map map[string][1]note }](),
+		"big in a map": fine[struct {
+			Map map[string]struct{ N big.Int }
+		}](),
+		"nil":       nil,
+		"typed nil": (*audit.EventType[login])(nil),
+		"zero":      &audit.EventType[login]{},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -165,8 +294,8 @@ func TestDefine_Faults(t *testing.T) {
 			}
 		})
 	}
-	for name, events := range map[string]audit.Catalog{"one twice": {catalog()[0], catalog()[2], catalog()[0]}, "two alike": {fine[login](), fine[order]()}} {
-		if _, err := events.JSON(); !errors.Is(err, audit.ErrDefinition) || !strings.Contains(err.Error(), "twice") {
+	for name, events := range map[string]audit.Catalog{"version 2": {catalog()[0], catalog()[2], catalog()[0]}, "version 1": {fine[login](), fine[order]()}} {
+		if _, err := events.JSON(); !errors.Is(err, audit.ErrDefinition) || !strings.Contains(err.Error(), " of "+name+" is in the catalogue twice") || !strings.Contains(err.Error(), `fault: "`) {
 			t.Errorf("%s: %v, want ErrDefinition", name, err)
 		}
 	}

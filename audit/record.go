@@ -39,7 +39,7 @@ type Event struct {
 	// [Config.Events], and none where that is nil.
 	Version int
 	// ResourceType and ResourceID say what was acted on. ResourceType is required.
-	// Of ResourceID no more than 1 KiB is kept, with a marker.
+	// Of ResourceID no more than 1 KiB is kept, with a marker, and a blank one is NULL.
 	ResourceType string
 	ResourceID   string
 	// Outcome is [Success] or [Failure]. Default: Success.
@@ -73,7 +73,8 @@ type Event struct {
 //
 // An error is an [*EventError], which matches [ErrAudit]. Before anything is sent,
 // an event that is wrong in itself is [ErrEvent], and where [Config.Events] is set,
-// one that is not in it, or not as it is there, is [ErrUndefinedEvent].
+// one that is not in it, or not as it is there, is [ErrUndefinedEvent]. A handle
+// without the plugin knows no Config.Events, and records any event.
 //
 // Of an event with BestEffort these are errors all the same: the two above, and
 // [ErrDefinition]; an event that is another tenant's, or not the transaction's

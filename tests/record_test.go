@@ -25,6 +25,20 @@ type refusing struct{ Secret string }
 
 func (r refusing) MarshalJSON() ([]byte, error) { return nil, errors.New("no JSON of " + r.Secret) }
 
+// refusingKey is refusing as a map's key, of which package json has the error as it is.
+type refusingKey struct{ Secret string }
+
+func (r refusingKey) MarshalText() ([]byte, error) { return nil, errors.New("no text of " + r.Secret) }
+
+// bottomless is JSON of more levels than package json reads.
+func bottomless() any {
+	var value any = "hunter2"
+	for range 10_001 {
+		value = []any{value}
+	}
+	return value
+}
+
 // TestRecord_Refuses: an event that is wrong in itself is no event, with a plugin
 // or without, of best effort or not.
 func TestRecord_Refuses(t *testing.T) {
@@ -48,6 +62,9 @@ func TestRecord_Refuses(t *testing.T) {
 		"refuses":         func(e *audit.Event) { e.Data = map[string]any{"f": refusing{"hunter2"}} },
 		"no number":       func(e *audit.Event) { e.Data = map[string]any{"f": math.NaN()} },
 		"what is no JSON": func(e *audit.Event) { e.Data = map[string]any{"f": json.RawMessage(`{hunter2`)} },
+		"refuses as key":  func(e *audit.Event) { e.Data = map[string]any{"f": map[refusingKey]int{{"hunter2"}: 1}} },
+		"number's text":   func(e *audit.Event) { e.Data = map[string]any{"f": []any{json.Number("hunter2")}} },
+		"too deep":        func(e *audit.Event) { e.Data = map[string]any{"f": bottomless()} },
 	}
 	for _, change := range []string{"create", "update", "delete", "soft_delete", "restore"} {
 		wrong[change] = func(e *audit.Event) { e.Action = change }
