@@ -276,3 +276,22 @@ func TestList_FirstOfAll(t *testing.T) {
 		t.Errorf("the second page is %+v, %v", page, err)
 	}
 }
+
+// TestList_NoSystemLogin reads in system scope with the app's own login behind
+// row-level security, which may not even record that.
+func TestList_NoSystemLogin(t *testing.T) {
+	t.Parallel()
+	db, r := walls{all: true}.database(t, nil, nil)
+	app := db.Open(tenancy.Postgres(db.AppDSN), &gorm.Config{})
+	use(t, app, tenancy.New(tenancy.Config{Rules: r, RowLevelSecurity: true}))
+	use(t, app, audit.New(audit.Config{Rules: r}))
+	b := newBundle(t, db, app)
+	_, listErr := audit.List(b.system, app, audit.Filter{}, "")
+	for name, err := range map[string]error{
+		"list": listErr, "record": audit.Record(b.system, app, audit.Event{Action: "a.b", ResourceType: "x"}), "find": b.as(b.system).Find(&[]Author{}).Error,
+	} {
+		if !errors.Is(err, tenancy.ErrSystemLogin) {
+			t.Errorf("%s: %v, want ErrSystemLogin", name, err)
+		}
+	}
+}
