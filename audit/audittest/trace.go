@@ -31,11 +31,13 @@ func tracesOf(secret string) []trace {
 	if solid := tighten(strings.ToLower(secret)); len(solid) >= minTight {
 		traces = append(traces, trace{"with other white space", solid, tightFolded})
 	}
-	traces = append(traces, trace{"in hex", hex.EncodeToString([]byte(secret)), tightFolded})
-	for offset := range 3 {
-		traces = append(traces,
-			trace{"in base64", base64At(base64.RawStdEncoding, secret, offset), tight},
-			trace{"in base64 for URLs", base64At(base64.RawURLEncoding, secret, offset), tight})
+	for _, s := range []string{secret, strings.ToLower(secret), strings.ToUpper(secret)} {
+		traces = append(traces, trace{"in hex", hex.EncodeToString([]byte(s)), tightFolded})
+		for offset := range 3 {
+			traces = append(traces,
+				trace{"in base64", base64At(base64.RawStdEncoding, s, offset), tight},
+				trace{"in base64 for URLs", base64At(base64.RawURLEncoding, s, offset), tight})
+		}
 	}
 	return traces
 }

@@ -5,9 +5,12 @@ import (
 	"encoding/hex"
 	"html"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf16"
+	"unicode/utf8"
 )
 
 // view is a text of the trail as it is, or with an encoding undone.
@@ -25,7 +28,7 @@ const maxDepth = 4
 func viewsOf(text string) []view {
 	views := []view{viewOf(text)}
 	seen := map[string]bool{text: true}
-	for i := 0; i < len(views); i++ { //nolint:intrange // they become more
+	for i := 0; i < len(views); i++ { // they become more
 		v := views[i]
 		if v.depth >= maxDepth {
 			continue
@@ -128,9 +131,38 @@ func decodeRuns(text string, runs *regexp.Regexp, group int, decode func(string)
 				part = part[:len(part)-over]
 			}
 			if plain, err := decode(part); err == nil {
-				decoded.Write(append(plain, 0)) // so that two make no third
+				writeProse(&decoded, plain)
+				decoded.WriteByte(0) // so that two make no third
 			}
 		}
 	}
 	return decoded.String()
+}
+
+// writeProse leaves out what can only be noise: what was no encoding, or was one of
+// bytes that are no text, in which a secret is known by its own hex and base64.
+func writeProse(to *strings.Builder, decoded []byte) {
+	const size = 48 // enough to tell
+	chunks := slices.Collect(slices.Chunk(decoded, size))
+	prose := make([]bool, len(chunks)+2) // with one before and one after
+	for i, chunk := range chunks {
+		prose[i+1] = isProse(chunk)
+	}
+	for i, chunk := range chunks {
+		if prose[i] || prose[i+1] || prose[i+2] { // one beside it may begin or end in noise
+			to.Write(chunk)
+		}
+	}
+}
+
+// isProse reports whether of the runes three in five can be seen: of noise, two.
+func isProse(text []byte) bool {
+	seen, all := 0, 0
+	for _, r := range string(text) {
+		all++
+		if unicode.IsPrint(r) && r != utf8.RuneError || unicode.IsSpace(r) {
+			seen++
+		}
+	}
+	return 5*seen >= 3*all
 }
