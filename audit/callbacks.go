@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"slices"
 	"strings"
 
 	"gorm.io/gorm"
@@ -54,14 +55,9 @@ func (p *Plugin) admit(stmt *gorm.Statement) error {
 }
 
 // leavesTrail reports whether changes of the table are recorded. The trail itself is
-// not. A name without a schema is that of the search path, or of public.
+// not.
 func (p *Plugin) leavesTrail(schema, table string) bool {
-	for _, given := range p.excluded[table] {
-		if given == schema || given == "" && schema == "public" || given == "public" && schema == "" {
-			return false
-		}
-	}
-	return table != models.AuditLogsTable
+	return table != models.AuditLogsTable && !slices.ContainsFunc(p.excluded[table], isMeant(schema))
 }
 
 // tableOf returns the names of the statement's table and its schema, empty if it is

@@ -65,11 +65,13 @@ func (c Covered) String() string {
 //   - each table of these models, of those that the plugin has met so far, and of
 //     what they refer to, the join tables of many2many included;
 //   - each table of Config.Exclude;
-//   - each other table, or view that can be written through, in the schemas of the
-//     search path that this login may write, or that is captured by trigger. The
-//     trail, tables named courtroll_… and those of extensions are left out.
+//   - each other table, or view that can be written through, of any schema, that
+//     this login may write by itself, or that is captured by trigger. Tables named
+//     audit_logs or courtroll_migrations are left out, and those of extensions.
+//     Not seen is what the login may write only as another role (SET ROLE), or by
+//     functions that run with their owner's rights (SECURITY DEFINER).
 //
-// A partition is part of its table. A table is not covered ([Covered.Fault]) with
+// A partition is part of its table, where there is a line for this. A table is not covered ([Covered.Fault]) with
 //
 //   - [ErrNoModel] if no model of it is known, and the login may write it;
 //   - [ErrNoTable] if the database has no table of a model that was given here or
@@ -139,8 +141,16 @@ func newSurvey(ctx context.Context, db *gorm.DB, models []any) (*survey, error) 
 	if err != nil {
 		return nil, fmt.Errorf("audit: reading the catalogue: %w", err)
 	}
+	lined := map[uint32]bool{}
 	for _, r := range relations {
-		s.add(r)
+		if r.Root == 0 {
+			lined[r.OID] = s.add(r)
+		}
+	}
+	for _, r := range relations {
+		if r.Root != 0 && !lined[r.Root] { // the login may write the part alone
+			s.add(r)
+		}
 	}
 	s.addMissing()
 	slices.SortFunc(s.lines, func(a, b Covered) int { return cmp.Compare(a.Table, b.Table) })
@@ -192,13 +202,13 @@ func (p *Plugin) knownModels(db *gorm.DB, given []any) (map[string]*known, error
 	return found, nil
 }
 
-// add makes the line of a table that exists.
-func (s *survey) add(r relation) {
+// add makes the line of a table that exists, and reports whether there is one.
+func (s *survey) add(r relation) bool {
 	if r.Name == models.AuditLogsTable {
-		return
+		return true
 	}
 	model := s.modelOf(r)
-	line := Covered{Table: r.display(), Excluded: s.plugin.reason(r.Name), Trigger: r.captured()}
+	line := Covered{Table: r.display(), Excluded: s.plugin.reason(r.Name, r.isIn), Trigger: r.captured()}
 	line.Plugin = model != nil && line.Excluded == ""
 	if line.Plugin {
 		s.audited = append(s.audited, r)
@@ -211,9 +221,11 @@ func (s *survey) add(r relation) {
 	case !line.Plugin && !line.Trigger && line.Excluded == "":
 		line.Fault = &CoverageError{Table: line.Table, Kind: ErrNoModel}
 	}
-	if model != nil || line.Excluded != "" || line.Trigger || r.Found > 0 || r.Writable && r.Near {
+	listed := model != nil || line.Excluded != "" || line.Trigger || r.Found > 0 || r.Writable && r.Own
+	if listed {
 		s.lines = append(s.lines, line)
 	}
+	return listed
 }
 
 // modelOf returns what is known of the table's models, nil if nothing is.
@@ -255,30 +267,41 @@ var errNoKey = errors.New("its model has no primary key, by which the rows of a 
 // else refers to need not have one, nor one that was met and is gone.
 func (s *survey) addMissing() {
 	for table, k := range s.models {
-		name := plan.Unqualified(table)
+		schema, name := plan.Split(table)
 		if k.listed || name == models.AuditLogsTable {
 			continue
 		}
-		if reason := s.plugin.reason(name); reason != "" {
+		if reason := s.plugin.reason(name, isMeant(schema)); reason != "" {
 			s.lines = append(s.lines, Covered{Table: table, Excluded: reason})
 		} else if k.given {
 			s.lines = append(s.lines, Covered{Table: table, Fault: &CoverageError{Table: table, Kind: ErrNoTable}})
 		}
 	}
-	for name := range s.plugin.excluded {
-		named := func(c Covered) bool { return plan.Unqualified(c.Table) == name }
+	for name, schemas := range s.plugin.excluded {
+		named := func(c Covered) bool { return plan.Unqualified(c.Table) == name && c.Excluded != "" }
 		if !slices.ContainsFunc(s.lines, named) && name != models.AuditLogsTable {
-			s.lines = append(s.lines, Covered{Table: name, Excluded: s.plugin.reason(name)})
+			reason := s.plugin.reason(name, func(string) bool { return true })
+			s.lines = append(s.lines, Covered{Table: strings.TrimPrefix(schemas[0]+"."+name, "."), Excluded: reason})
 		}
 	}
 }
 
-// reason returns why a table is excluded, empty if it is not.
-func (p *Plugin) reason(table string) string {
+// reason returns why a table is excluded, empty if it is not. Its schema is as it
+// stands in an exclusion, empty where none does.
+func (p *Plugin) reason(table string, isIn func(schema string) bool) string {
 	for _, exclusion := range p.config.Exclude {
-		if name, err := plan.TableName(p.handle, exclusion.Model); err == nil && name == table {
+		name, err := plan.QualifiedName(p.handle, exclusion.Model)
+		if schema, own := plan.Split(name); err == nil && own == table && isIn(schema) {
 			return exclusion.Reason
 		}
 	}
 	return ""
+}
+
+// isMeant returns whether a schema in an exclusion is that of a statement. A name
+// without one is that of the search path, or of public.
+func isMeant(schema string) func(given string) bool {
+	return func(given string) bool {
+		return given == schema || given == "" && schema == "public" || given == "public" && schema == ""
+	}
 }

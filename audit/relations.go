@@ -4,6 +4,8 @@ import (
 	"database/sql"
 	"encoding/json"
 	"slices"
+
+	"github.com/courtroll/courtroll/models"
 )
 
 // captureTriggers are those that migrate's CaptureByTrigger puts on a table,
@@ -26,7 +28,8 @@ type relation struct {
 	Name      string `json:"name"`
 	Kind      string `json:"kind"`      // as in pg_class
 	Visible   bool   `json:"visible"`   // its name alone means it
-	Near      bool   `json:"near"`      // it is in a schema of the search path, and the app's own
+	Own       bool   `json:"own"`       // it is the app's own, and not an extension's or migrate's
+	Root      uint32 `json:"root"`      // of a partition that no model names, the table that it is a part of
 	Writable  bool   `json:"writable"`  // by this login
 	Updatable bool   `json:"updatable"` // by a login that may
 	Found     int    `json:"found"`     // triggers of captureTriggers' names
@@ -43,6 +46,12 @@ func (r relation) display() string {
 		return r.Name
 	}
 	return r.qualified()
+}
+
+// isIn reports whether a schema in an exclusion, empty where none was given, is
+// the table's.
+func (r relation) isIn(given string) bool {
+	return given == r.Schema || given == "" && (r.Visible || r.Schema == "public")
 }
 
 // names returns those that a model may give the table.
@@ -65,20 +74,21 @@ const capturingSQL = `FROM pg_catalog.pg_trigger t JOIN json_to_recordset($1::te
 
 const firingSQL = capturingSQL + ` AND t.tgtype = k.kind AND t.tgenabled ` + firing + ` AND t.tgqual IS NULL AND t.tgattr = ''`
 
-// relationsSQL reads the tables in the search path, and those that the names in
-// $2, as JSON, stand for.
+// relationsSQL reads the app's tables, and those that the names in $2, as JSON,
+// stand for.
 const relationsSQL = `SELECT json_agg(json_build_object('oid', c.oid::bigint, 'schema', n.nspname, 'name', c.relname, 'kind', c.relkind,
-		'visible', pg_catalog.pg_table_is_visible(c.oid), 'near', v.near, 'updatable', v.updatable,
-		'writable', v.updatable AND (pg_catalog.has_table_privilege(c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE')
+		'visible', pg_catalog.pg_table_is_visible(c.oid), 'own', v.own, 'updatable', v.updatable,
+		'root', CASE WHEN c.relispartition AND NOT v.named THEN pg_catalog.pg_partition_root(c.oid)::oid::bigint ELSE 0 END,
+		'writable', v.updatable AND pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND (pg_catalog.has_table_privilege(c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE')
 			OR pg_catalog.has_any_column_privilege(c.oid, 'INSERT, UPDATE')),
 		'found', (SELECT count(*) ` + capturingSQL + `), 'firing', (SELECT count(*) ` + firingSQL + `)) ORDER BY n.nspname, c.relname)::text
 	FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 	CROSS JOIN LATERAL (SELECT c.relkind IN ('r', 'p') OR pg_catalog.pg_relation_is_updatable(c.oid, true) & 28 <> 0 AS updatable,
-		n.nspname = ANY (current_schemas(false)) AND NOT c.relispartition AND NOT starts_with(c.relname, 'courtroll_')
-			AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e') AS near,
+		c.relname <> '` + models.MigrationsTable + `'
+			AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e') AS own,
 		EXISTS (SELECT FROM json_array_elements_text($2::text::json) AS m (name)
 			WHERE m.name = n.nspname || '.' || c.relname OR m.name = c.relname AND pg_catalog.pg_table_is_visible(c.oid)) AS named) v
-	WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT ` + foreignSchemas + ` AND (v.near OR v.named)`
+	WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT ` + foreignSchemas + ` AND (v.own OR v.named)`
 
 func (s *survey) relations() ([]relation, error) {
 	names := make([]string, 0, len(s.models)+1)

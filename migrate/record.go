@@ -7,10 +7,12 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/courtroll/courtroll/models"
 )
 
 // recordsTable holds a row for each version that this database has.
-const recordsTable = "courtroll_migrations"
+const recordsTable = models.MigrationsTable
 
 const createRecords = `CREATE TABLE ` + recordsTable + ` (
 	version    integer     PRIMARY KEY,

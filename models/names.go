@@ -4,6 +4,8 @@ package models
 const (
 	TenantsTable   = "tenants"
 	AuditLogsTable = "audit_logs"
+	// MigrationsTable is where package migrate keeps which versions a database has.
+	MigrationsTable = "courtroll_migrations"
 )
 
 // DefaultTenantColumn is the column that makes a table tenant-owned unless an app names another.

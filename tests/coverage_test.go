@@ -146,6 +146,7 @@ func TestCoverage(t *testing.T) {
 		"cov_tags excluded (public)",
 		"cov_typo excluded (gone)",
 		"cov_view !view plugin",
+		"elsewhere.cov_far !no model",
 		"elsewhere.cov_notes plugin",
 	}
 	if diff := cmp.Diff(want, covered(t, db.App, given...)); diff != "" {
@@ -184,6 +185,34 @@ func TestCoverage_Triggers(t *testing.T) {
 				t.Errorf("Verify: %v", err)
 			}
 		})
+	}
+}
+
+// A partition has a line where its table has none, and an exclusion is of one schema's table.
+func TestCoverage_Schemas(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t, schema)
+	must(t, db.Owner.Exec(`CREATE SCHEMA elsewhere; GRANT USAGE ON SCHEMA elsewhere TO PUBLIC; CREATE SCHEMA hidden;
+		CREATE TABLE hidden.cov_orders (id int) PARTITION BY RANGE (id); CREATE TABLE cov_orders_1 PARTITION OF hidden.cov_orders DEFAULT;
+		CREATE TABLE elsewhere.cov_bills (id int) PARTITION BY RANGE (id); CREATE TABLE cov_bills_1 PARTITION OF elsewhere.cov_bills DEFAULT;
+		CREATE TABLE cov_jobs (id int); CREATE TABLE elsewhere.cov_jobs (id int); CREATE TABLE hidden.cov_jobs (id int);
+		CREATE TABLE cov_tags (id int); CREATE TABLE elsewhere.cov_tags (id int);
+		CREATE TABLE elsewhere.courtroll_migrations (id int); CREATE TABLE elsewhere.courtroll_cov_ (id int);
+		GRANT ALL ON ALL TABLES IN SCHEMA elsewhere, hidden TO PUBLIC`).Error)
+	use(t, db.App, audit.New(audit.Config{Exclude: []audit.Exclusion{
+		{Model: "cov_jobs", Reason: "scratch"}, {Model: "elsewhere.cov_tags", Reason: "public"}, {Model: "nowhere.cov_jobs", Reason: "gone"},
+	}}))
+	want := []string{
+		"cov_jobs excluded (scratch)",
+		"cov_orders_1 !no model",
+		"cov_tags !no model",
+		"elsewhere.courtroll_cov_ !no model",
+		"elsewhere.cov_bills !no model",
+		"elsewhere.cov_jobs !no model",
+		"elsewhere.cov_tags excluded (public)",
+	}
+	if diff := cmp.Diff(want, covered(t, db.App)); diff != "" {
+		t.Error(diff)
 	}
 }
 

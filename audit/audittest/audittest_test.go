@@ -64,6 +64,9 @@ func TestAllModelsCovered(t *testing.T) {
 		"ModelIsNoModel":   {models: []any{"projects"}, want: []string{"a model is due"}},
 		"NoTableOfAModel":  {sql: captures + `DROP TABLE sessions`, models: []any{&Project{}, &Session{}}, want: []string{`table "sessions"`, "migrate"}},
 		"WritesElsewhere":  {sql: captures + `CREATE FUNCTION w() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN DELETE FROM projects; RETURN NULL; END'; CREATE TRIGGER w AFTER INSERT ON sessions EXECUTE FUNCTION w()`, models: []any{&Project{}, &Session{}}, want: []string{`table "projects"`, `trigger "w"`}},
+		"OtherSchema":      {sql: captures + `CREATE SCHEMA far; CREATE TABLE far.orders (id int); GRANT USAGE ON SCHEMA far TO PUBLIC; GRANT DELETE ON far.orders TO PUBLIC`, models: []any{&Project{}, &Session{}}, want: []string{`table "far.orders"`}},
+		"OutOfReach":       {sql: captures + `CREATE SCHEMA far; CREATE TABLE far.orders (id int); GRANT ALL ON far.orders TO PUBLIC`, models: []any{&Project{}, &Session{}}},
+		"NamedAsOurs":      {sql: captures + `CREATE TABLE courtroll_orders (id int)`, models: []any{&Project{}, &Session{}}, want: []string{`table "courtroll_orders"`}},
 		"CannotWriteTrail": {sql: captures + `REVOKE ALL ON audit_logs FROM PUBLIC, app`, models: []any{&Project{}, &Session{}}, want: []string{`table "audit_logs"`, "INSERT"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -91,6 +94,11 @@ func TestAllModelsCovered(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestAllModelsCovered_NoHandle(t *testing.T) {
+	t.Parallel()
+	check(t, func(r *recorder) { audittest.AllModelsCovered(r, nil, &Project{}) }, "nil")
 }
 
 // Each fault is told once, and a handle without the plugin is one.

@@ -18,7 +18,7 @@
 //			OnlyChanged("status", "api_token", "updated_at").
 //			By("ann")
 //		trail.One("users", "user.login").Failed().Data("attempt", 3)
-//		trail.None("invoices", "delete")
+//		trail.None("invoices", "delete") // nor a soft_delete
 //		audittest.NoSecrets(t, db, "canary-1", "canary-2") // which the test wrote
 //	}
 //
@@ -36,7 +36,8 @@
 //
 // [Expect] looks at the trail that the handle's context may see, and a failure
 // lists what is there instead, or says which name was misspelt: a wrong name would
-// make a check that nothing happened hold for ever. Tests that share a database
+// make a check that nothing happened hold for ever. [Trail.None] says which of
+// them it knows. Tests that share a database
 // and a tenant narrow what they look at, by [Trail.Since], [Trail.Of], [Trail.By]
 // and [Trail.InRequest].
 //

@@ -23,6 +23,8 @@ type Trail struct {
 	db       *gorm.DB
 	filter   audit.Filter
 	narrowed string // how, for messages
+	outer    *Trail // without the last narrowing, nil without any
+	last     string // the last narrowing
 	off      bool   // the test has failed: there is nothing to find
 }
 
@@ -62,10 +64,18 @@ func reader(db *gorm.DB) (*gorm.DB, error) {
 
 // Of narrows to one resource, by its primary key: a text, a number, a UUID or
 // what else the key is in Go. Of a composite key it takes the parts in the order
-// of the model's fields.
+// of the model's fields. What can only be a mistake fails: a model, or something
+// else that is no key; nothing, a zero or a nil UUID, for then nobody has filled
+// the id in (a key that is zero is given as text, "0"); and a key of another number
+// of parts than the trail has of that table.
 func (tr *Trail) Of(key ...any) *Trail {
 	tr.t.Helper()
-	id := keyText(key)
+	id, err := keyText(key)
+	if err != nil && !tr.off {
+		next := *tr
+		next.stop("%v", err)
+		return &next
+	}
 	return tr.narrow("Of", id, func(f *audit.Filter) { f.ResourceID = id })
 }
 
@@ -99,7 +109,8 @@ func (tr *Trail) narrow(how, value string, set func(*audit.Filter)) *Trail {
 		return &next
 	}
 	set(&next.filter)
-	next.narrowed += fmt.Sprintf(" %s(%s)", how, value)
+	next.outer, next.last = tr, fmt.Sprintf("%s(%s)", how, value)
+	next.narrowed += " " + next.last
 	return &next
 }
 
@@ -126,25 +137,66 @@ func (tr *Trail) One(resourceType, action string) *Entry {
 }
 
 // Count demands that there are n entries of that resource type and action. Of 0
-// it demands besides that the names can be right: see [Trail.None].
+// it demands besides that there can be one: see [Trail.None].
 func (tr *Trail) Count(n int, resourceType, action string) *Trail {
 	tr.t.Helper()
-	if found, ok := tr.find(resourceType, action); ok && len(found) != n {
+	tr.counts(n, resourceType, action)
+	return tr
+}
+
+// counts does what Count does, and reports whether it holds.
+func (tr *Trail) counts(n int, resourceType, action string) bool {
+	tr.t.Helper()
+	found, ok := tr.find(resourceType, action)
+	switch {
+	case !ok:
+		return false
+	case len(found) != n:
 		tr.t.Errorf("audittest: %s", tr.mismatch(found, fmt.Sprint(n), resourceType, action))
+		return false
+	}
+	return n > 0 || tr.couldFail(resourceType, action)
+}
+
+// None demands that there is no entry of that resource type and action. Of
+// "delete" it demands also that there is no "soft_delete", which is what a delete
+// of a model with a gorm.DeletedAt leaves; Count(0, …) takes the action as it is.
+//
+// It fails as well where it would hold whatever happened:
+//
+//   - the name is of no table and in no entry, as "invoice" where the table is
+//     "invoices", or has a schema, which the trail leaves out: "public.invoices";
+//   - the action is none, as "updated", or is a change's with the table before it:
+//     "invoices.delete". An event's action, and what it is about, are judged by the
+//     trail: one that is not in it, and but for a slip of the pen like one that is,
+//     fails. A wrong one that is like none there cannot be told from a right one;
+//   - the table is in Config.Exclude, and no trigger captures it;
+//   - the handle is without the audit plugin.
+//
+// If the context sees no entry at all, the test's log says so: it may be that of
+// another tenant.
+func (tr *Trail) None(resourceType, action string) *Trail {
+	tr.t.Helper()
+	if !tr.counts(0, resourceType, action) || action != "delete" {
+		return tr
+	}
+	filter := tr.filter
+	filter.ResourceType, filter.Action = resourceType, "soft_delete"
+	soft, err := tr.read(filter)
+	switch {
+	case err != nil:
+		tr.stop("%v", err)
+	case len(soft) > 0:
+		tr.t.Errorf("audittest: no entry of action %q on %q%s, but %s: a delete of this model only marks its rows. "+
+			"If that is meant to be, say Count(0, %q, %q):%s", action, resourceType, tr.narrowed, plural(len(soft), "soft_delete"), resourceType, action, list(soft))
 	}
 	return tr
 }
 
-// None demands that there is no entry of that resource type and action. Names
-// of which there cannot be one, "updated", or "invoice" where the table is
-// "invoices", fail as well: the check would hold whatever happened.
-func (tr *Trail) None(resourceType, action string) *Trail {
-	tr.t.Helper()
-	return tr.Count(0, resourceType, action)
-}
-
 // Nothing demands that there is no entry at all, as after an act that was rolled
-// back. The records of system scopes do not count: reading in one makes one.
+// back. The records of system scopes do not count: reading in one makes one. As
+// [Trail.None], it fails without the audit plugin, and logs that the context sees
+// no entry.
 func (tr *Trail) Nothing() *Trail {
 	tr.t.Helper()
 	if tr.off {
@@ -157,8 +209,29 @@ func (tr *Trail) Nothing() *Trail {
 	}
 	if all = slices.DeleteFunc(all, isScope); len(all) > 0 {
 		tr.t.Errorf("audittest: %s%s, want none:%s", count(len(all)), tr.narrowed, list(all))
+		return tr
 	}
+	tr.couldFail("", "")
 	return tr
+}
+
+// couldFail reports whether there would be an entry if what should not happen had
+// happened. Where there would not, the test ends; where nobody can tell, its log
+// says so.
+func (tr *Trail) couldFail(resourceType, action string) bool {
+	tr.t.Helper()
+	reason, err := tr.exclusion(resourceType, action)
+	if err == nil && reason != "" {
+		err = fmt.Errorf("table %q is in Config.Exclude (%s): no change of it leaves an entry, and that there is none says nothing", resourceType, reason)
+	}
+	if err != nil {
+		tr.stop("%v", err)
+		return false
+	}
+	if !tr.seesAny() {
+		tr.t.Log("audittest: there is nothing, as was wanted, but the context sees no entry at all: is it that of the tenant in which something could have happened?")
+	}
+	return true
 }
 
 // find returns the entries of a type and an action. It is not ok where the test
@@ -218,6 +291,14 @@ func eachPage(ctx context.Context, db *gorm.DB, filter audit.Filter, do func([]m
 			return nil
 		}
 	}
+}
+
+// seesAny reports whether the context sees any entry, but for the records of
+// system scopes.
+func (tr *Trail) seesAny() bool {
+	const some = 50 // so many scopes are not opened before anything else happens
+	page, err := audit.List(tr.ctx(), tr.db, audit.Filter{Limit: some}, "")
+	return err != nil || page.Next != "" || slices.ContainsFunc(page.Entries, func(e models.AuditLog) bool { return !isScope(e) })
 }
 
 // isScope tells the record of a system scope, which reading the trail may leave.

@@ -113,9 +113,15 @@ func TestExpect(t *testing.T) {
 		do   func(tr *audittest.Trail)
 		want []string
 	}{
-		"One":               {do: func(tr *audittest.Trail) { tr.One("invoices", "update") }},
-		"Count":             {do: func(tr *audittest.Trail) { tr.Count(2, "invoices", "create").Count(0, "invoices", "restore") }},
-		"None":              {do: func(tr *audittest.Trail) { tr.None("invoices", "delete").None("parts", "update") }},
+		"One":   {do: func(tr *audittest.Trail) { tr.One("invoices", "update") }},
+		"Count": {do: func(tr *audittest.Trail) { tr.Count(2, "invoices", "create").Count(0, "invoices", "restore") }},
+		"None": {do: func(tr *audittest.Trail) {
+			tr.None("invoices", "restore").None("parts", "update").None("parts", "delete")
+		}},
+		"CountIsExact": {do: func(tr *audittest.Trail) { tr.Count(0, "invoices", "delete").Of("2").None("invoices", "delete") }},
+		"LikeOthers": {do: func(tr *audittest.Trail) {
+			tr.None("people", "user.logout").None("people", "user.unlogin").None("parts", "part.moved")
+		}},
 		"NoneOfAnEvent":     {do: func(tr *audittest.Trail) { tr.None("invoices", "invoice.export").None("users", "user.login_failed") }},
 		"Of":                {do: func(tr *audittest.Trail) { tr.Of(invoice.ID).One("invoices", "update") }},
 		"OfAText":           {do: func(tr *audittest.Trail) { tr.Of("1").One("invoices", "update") }},
@@ -141,7 +147,9 @@ func TestExpect(t *testing.T) {
 		},
 		"NoneOfOne":      {do: func(tr *audittest.Trail) { tr.None("invoices", "create") }, want: []string{"2 entries", "want 0"}},
 		"NothingOfSome":  {do: func(tr *audittest.Trail) { tr.By("bob").Nothing() }, want: []string{"2 entries By(bob), want none:", "soft_delete invoices 1 by bob: deleted_at"}},
-		"OfAnother":      {do: func(tr *audittest.Trail) { tr.Of(3).One("invoices", "update") }, want: []string{"Of(3), want one; there is nothing Of(3), but without that:", "update invoices 1"}},
+		"OfAnother":      {do: func(tr *audittest.Trail) { tr.Of(3).One("invoices", "update") }, want: []string{"Of(3), want one; there is nothing Of(3), but without Of(3):", "update invoices 1"}},
+		"OfAnotherSince": {do: func(tr *audittest.Trail) { tr.Since(between).Of(3).One("parts", "create") }, want: []string{" Of(3), but without Of(3):\n\tsoft_delete invoices"}},
+		"SinceAndOf":     {do: func(tr *audittest.Trail) { tr.Since(after).Of(1).One("invoices", "update") }, want: []string{" Of(1), nor without Of(1)"}},
 		"ByAnother":      {do: func(tr *audittest.Trail) { tr.By("bob").One("invoices", "update") }, want: []string{"By(bob), want one; there are By(bob):", "soft_delete invoices 1 by bob"}},
 		"InAnother":      {do: func(tr *audittest.Trail) { tr.InRequest("r_2").One("invoices", "update") }, want: []string{"InRequest(r_2)"}},
 		"SinceThen":      {do: func(tr *audittest.Trail) { tr.Since(between).One("invoices", "update") }, want: []string{"Since(20"}},
@@ -151,16 +159,84 @@ func TestExpect(t *testing.T) {
 		"Action":         {do: func(tr *audittest.Trail) { tr.One("invoices", "updated") }, want: []string{`"updated" is no action`, "noun.verb", `did you mean "update"?`}},
 		"NoneOfNoAction": {do: func(tr *audittest.Trail) { tr.None("invoices", "softdelete") }, want: []string{`"softdelete" is no action`, `did you mean "soft_delete"?`}},
 		"EventOfAnother": {do: func(tr *audittest.Trail) { tr.None("peoples", "user.login") }, want: []string{`there is no "user.login" on "peoples"`, `"people"`}},
-		"BlankType":      {do: func(tr *audittest.Trail) { tr.One(" ", "update") }, want: []string{"a resource type and an action are due"}},
-		"BlankAction":    {do: func(tr *audittest.Trail) { tr.None("invoices", "") }, want: []string{"a resource type and an action are due"}},
-		"OfNothing":      {do: func(tr *audittest.Trail) { tr.Of().One("invoices", "update") }, want: []string{"Of was given nothing"}},
-		"OfANil":         {do: func(tr *audittest.Trail) { tr.Of("acme", nil).One("invoices", "update") }, want: []string{"Of was given nothing"}},
-		"ByNobody":       {do: func(tr *audittest.Trail) { tr.By("").None("invoices", "update").Nothing() }, want: []string{"By was given nothing"}},
-		"InNoRequest":    {do: func(tr *audittest.Trail) { tr.InRequest("").By("ann").Nothing() }, want: []string{"InRequest was given nothing"}},
-		"SinceNoMoment":  {do: func(tr *audittest.Trail) { tr.Since(audittest.Moment{}).Nothing() }, want: []string{"Since was given nothing"}},
+		"WithSchema":     {do: func(tr *audittest.Trail) { tr.None("public.invoices", "create") }, want: []string{`the trail names a table without its schema, "invoices"`}},
+		"OneWithSchema":  {do: func(tr *audittest.Trail) { tr.One("public.invoices", "update") }, want: []string{`the trail names a table without its schema, "invoices"`}},
+		"DottedAction":   {do: func(tr *audittest.Trail) { tr.None("invoices", "invoices.update") }, want: []string{`the action of a change of "invoices" is "update"`}},
+		"SwappedEvent":   {do: func(tr *audittest.Trail) { tr.None("people", "user.lgoin") }, want: []string{`there is no event "user.lgoin": did you mean "user.login"?`}},
+		"MisspeltEvent":  {do: func(tr *audittest.Trail) { tr.Count(0, "people", "users.login") }, want: []string{`did you mean "user.login"?`}},
+		"EventInGo":      {do: func(tr *audittest.Trail) { tr.None("people", "User.Login") }, want: []string{`did you mean "user.login"?`}},
+		"SoftDeleted":    {do: func(tr *audittest.Trail) { tr.None("invoices", "delete") }, want: []string{"1 soft_delete: ", `Count(0, "invoices", "delete")`, "soft_delete invoices 1 by bob"}},
+		"SoftDeletedBy": {do: func(tr *audittest.Trail) {
+			tr.By("ann").None("invoices", "delete").By("bob").None("invoices", "delete")
+		}, want: []string{"1 soft_delete: "}},
+		"BlankType":     {do: func(tr *audittest.Trail) { tr.One(" ", "update") }, want: []string{"a resource type and an action are due"}},
+		"BlankAction":   {do: func(tr *audittest.Trail) { tr.None("invoices", "") }, want: []string{"a resource type and an action are due"}},
+		"OfNothing":     {do: func(tr *audittest.Trail) { tr.Of().One("invoices", "update") }, want: []string{"Of was given nothing"}},
+		"OfANil":        {do: func(tr *audittest.Trail) { tr.Of("acme", nil).One("invoices", "update") }, want: []string{"Of was given nothing"}},
+		"OfAModel":      {do: func(tr *audittest.Trail) { tr.Of(Invoice{ID: 1, APIToken: "canary-one"}).None("invoices", "restore") }, want: []string{"a audittest_test.Invoice, which is no key"}},
+		"OfAPointer":    {do: func(tr *audittest.Trail) { tr.Of(invoice).None("invoices", "restore").Nothing() }, want: []string{"a *audittest_test.Invoice, which is no key"}},
+		"OfANamedModel": {do: func(tr *audittest.Trail) { tr.Of(&Named{Token: "canary-one"}).None("invoices", "restore") }, want: []string{"which is no key"}},
+		"OfAMap":        {do: func(tr *audittest.Trail) { tr.Of(map[string]int{"id": 1}).None("invoices", "restore") }, want: []string{"which is no key"}},
+		"OfASlice":      {do: func(tr *audittest.Trail) { tr.Of([]int{1}).None("invoices", "restore") }, want: []string{"which is no key"}},
+		"OfAFunc":       {do: func(tr *audittest.Trail) { tr.Of(func() {}).None("invoices", "restore") }, want: []string{"which is no key"}},
+		"OfZero":        {do: func(tr *audittest.Trail) { tr.Of(Invoice{}.ID).None("invoices", "restore") }, want: []string{"a int64 that is zero"}},
+		"OfZeroPart":    {do: func(tr *audittest.Trail) { tr.Of("acme", part.Place, 0).None("parts", "update") }, want: []string{"a int that is zero"}},
+		"OfNilUUID":     {do: func(tr *audittest.Trail) { tr.Of("acme", uuid.UUID{}, 7).None("parts", "update") }, want: []string{"a uuid.UUID that is zero"}},
+		"OfNilUUIDText": {do: func(tr *audittest.Trail) { tr.Of(uuid.Nil.String()).None("invoices", "restore") }, want: []string{"that is zero"}},
+		"OfTooMany":     {do: func(tr *audittest.Trail) { tr.Of(1, 1).None("invoices", "restore") }, want: []string{`a key of 2 parts, and that of "invoices" has 1 part`}},
+		"OfTooFew":      {do: func(tr *audittest.Trail) { tr.Of(part.Place).None("parts", "update") }, want: []string{`a key of 1 part, and that of "parts" has 3 parts`}},
+		"ByNobody":      {do: func(tr *audittest.Trail) { tr.By("").None("invoices", "update").Nothing() }, want: []string{"By was given nothing"}},
+		"InNoRequest":   {do: func(tr *audittest.Trail) { tr.InRequest("").By("ann").Nothing() }, want: []string{"InRequest was given nothing"}},
+		"SinceNoMoment": {do: func(tr *audittest.Trail) { tr.Since(audittest.Moment{}).Nothing() }, want: []string{"Since was given nothing"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			check(t, func(r *recorder) { c.do(audittest.Expect(r, b.acme)) }, c.want...)
+		})
+	}
+}
+
+// Named is a model with a text for people, which is no key.
+type Named struct{ Token string }
+
+func (n Named) String() string { return "named " + n.Token }
+
+// A check that there is nothing fails where it could not find anything, and where
+// nobody can tell the log says so.
+func TestExpect_Vain(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.invoice(t)
+	plain := b.Open(tenancy.Postgres(b.AppDSN), nil).WithContext(b.acme.Statement.Context)
+	excluding := b.Open(tenancy.Postgres(b.AppDSN), nil)
+	must(t, excluding.Use(tenancy.New(tenancy.Config{Rules: rules, RowLevelSecurity: true})))
+	must(t, excluding.Use(audit.New(audit.Config{Rules: rules, HashKey: hashKey, Exclude: []audit.Exclusion{{Model: &Part{}, Reason: "no one's"}}})))
+	excluding = excluding.WithContext(b.acme.Statement.Context)
+	void := b.with(tenancy.WithTenant(t.Context(), "void"))
+	for name, c := range map[string]struct {
+		do     func(r *recorder)
+		want   []string
+		logged bool
+	}{
+		"NoPluginNone":    {do: func(r *recorder) { audittest.Expect(r, plain).None("invoices", "delete").Nothing() }, want: []string{"not installed"}},
+		"NoPluginCount":   {do: func(r *recorder) { audittest.Expect(r, plain).Count(0, "users", "user.login") }, want: []string{"not installed"}},
+		"NoPluginNothing": {do: func(r *recorder) { audittest.Expect(r, plain).By("zoe").Nothing() }, want: []string{"not installed"}},
+		"NoPluginOne":     {do: func(r *recorder) { audittest.Expect(r, plain).One("invoices", "update") }},
+		"Excluded":        {do: func(r *recorder) { audittest.Expect(r, excluding).None("parts", "delete") }, want: []string{`table "parts" is in Config.Exclude (no one's)`}},
+		"ExcludedCount":   {do: func(r *recorder) { audittest.Expect(r, excluding).Count(0, "parts", "create") }, want: []string{`Config.Exclude`}},
+		"ExcludedEvent": {do: func(r *recorder) {
+			audittest.Expect(r, excluding).None("parts", "part.move").None("invoices", "delete")
+		}},
+		"EmptyNone":    {do: func(r *recorder) { audittest.Expect(r, void).None("invoices", "delete") }, logged: true},
+		"EmptyNothing": {do: func(r *recorder) { audittest.Expect(r, void).By("ann").Nothing() }, logged: true},
+		"Empty":        {do: func(r *recorder) { audittest.Expect(r, void).One("invoices", "create") }, want: []string{"is empty"}},
+		"NotEmpty":     {do: func(r *recorder) { audittest.Expect(r, b.acme).By("zoe").None("invoices", "delete").Nothing() }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var log string
+			check(t, func(r *recorder) { c.do(r); log = strings.Join(r.log, "\n") }, c.want...)
+			if logged := strings.Contains(log, "sees no entry at all"); logged != c.logged {
+				t.Errorf("logged %q", log)
+			}
 		})
 	}
 }

@@ -20,8 +20,8 @@ func (tr *Trail) mismatch(found []models.AuditLog, want, resourceType, action st
 	return text + tr.others()
 }
 
-// others lists what there is instead: of what the test looks at, or else of all
-// that the context sees, for then the narrowing is what is wrong.
+// others lists what there is instead: of what the test looks at, or else of that
+// without the last narrowing, which is what is wrong then.
 func (tr *Trail) others() string {
 	here, err := tr.read(tr.filter)
 	switch {
@@ -30,9 +30,12 @@ func (tr *Trail) others() string {
 	case len(here) > 0:
 		return "; there are" + tr.narrowed + ":" + list(here)
 	}
-	if tr.narrowed != "" {
-		if here, err = tr.read(audit.Filter{}); err == nil && len(here) > 0 {
-			return "; there is nothing" + tr.narrowed + ", but without that:" + list(here)
+	if tr.outer != nil {
+		if here, err = tr.read(tr.outer.filter); err == nil && len(here) > 0 {
+			return "; there is nothing" + tr.narrowed + ", but without " + tr.last + ":" + list(here)
+		}
+		if tr.seesAny() {
+			return "; there is nothing" + tr.narrowed + ", nor without " + tr.last
 		}
 	}
 	return "; the trail that the context sees is empty: was it of another tenant, or is the handle without the audit plugin?"
@@ -46,6 +49,13 @@ func count(n int) string {
 		return "1 entry"
 	}
 	return fmt.Sprintf("%d entries", n)
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 // maxListed bounds what a message lists: the newest are the test's own.

@@ -6,6 +6,9 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"html"
+	"math/rand/v2"
 	"net/netip"
 	"net/url"
 	"strings"
@@ -64,6 +67,30 @@ func TestNoSecrets(t *testing.T) {
 		"ResourceType": {event: audit.Event{ResourceType: secret}, want: []string{"(user.login [a secret]), resource_type, as it is"}},
 		"ResourceID":   {event: audit.Event{ResourceID: "1" + secret}, want: []string{"(user.login users), resource_id, as it is"}},
 
+		"JSONInASCII":      {event: audit.Event{Data: map[string]any{"note": `{"a":"Canary \"<7>\" \u00e9\/"}`}}, want: []string{"escaped as JSON"}},
+		"JSONInDigits":     {event: audit.Event{Data: map[string]any{"note": digits(secret, `\u%04X`)}}, want: []string{"escaped as JSON"}},
+		"JSONThrice":       {event: audit.Event{Data: map[string]any{"note": quoted(quoted(inner))}}, want: []string{"escaped as JSON"}},
+		"ScriptText":       {event: audit.Event{Data: map[string]any{"note": strings.ReplaceAll(digits(url.PathEscape(secret), `\x%02x`), " ", "")}}, want: []string{"escaped as JSON, escaped as a URL"}},
+		"Component":        {event: audit.Event{Data: map[string]any{"note": "?q=Canary%20%22%3C7%3E%22%20%C3%A9/"}}, want: []string{"escaped as a URL"}},
+		"PercentAll":       {event: audit.Event{Data: map[string]any{"note": percent(secret)}}, want: []string{"escaped as a URL"}},
+		"URLTwice":         {event: audit.Event{Data: map[string]any{"note": url.QueryEscape("/?q=" + url.QueryEscape(secret))}}, want: []string{"escaped as a URL twice"}},
+		"HTML":             {event: audit.Event{Data: map[string]any{"note": html.EscapeString(secret)}}, want: []string{"escaped as HTML"}},
+		"HTMLNames":        {event: audit.Event{Data: map[string]any{"note": "<b>Canary &quot;&lt;7&gt;&quot; &eacute;&sol;</b>"}}, want: []string{"escaped as HTML"}},
+		"Base64InLines":    {event: audit.Event{Data: map[string]any{"note": lines(base64.StdEncoding.EncodeToString([]byte(strings.Repeat("x", 50)+secret+strings.Repeat("y", 40))), 76, "\n")}}, want: []string{"in base64"}},
+		"Base64InPEM":      {event: audit.Event{Data: map[string]any{"note": "-----BEGIN X-----\r\n" + lines(base64.StdEncoding.EncodeToString([]byte(strings.Repeat("x", 40)+secret)), 64, "\r\n")}}, want: []string{"in base64"}},
+		"Base64AfterWord":  {event: audit.Event{Data: map[string]any{"note": "Basic " + base64.StdEncoding.EncodeToString([]byte("ann:"+inner))}}, want: []string{"in base64, escaped as JSON"}},
+		"Base64OfJSON":     {event: audit.Event{Data: map[string]any{"note": base64.StdEncoding.EncodeToString([]byte(`{"a":` + inner + `}`))}}, want: []string{"in base64, escaped as JSON"}},
+		"Base64URLOfJSON":  {event: audit.Event{Data: map[string]any{"note": base64.RawURLEncoding.EncodeToString([]byte("\xff\xfe" + inner))}}, want: []string{"in base64, escaped as JSON"}},
+		"Base64InJSON":     {event: audit.Event{Data: map[string]any{"note": strings.ReplaceAll(base64.StdEncoding.EncodeToString([]byte("\xff\xff\xff"+inner)), "/", `\/`)}}, want: []string{"in base64, escaped as JSON"}},
+		"Base64InBytes":    {event: audit.Event{Data: map[string]any{"note": base64.StdEncoding.EncodeToString([]byte(noise(500) + strings.ToUpper(secret) + noise(50)))}}, want: []string{"in base64"}},
+		"Base64AfterBytes": {event: audit.Event{Data: map[string]any{"note": base64.StdEncoding.EncodeToString([]byte(noise(520) + `{"a":` + inner + `}`))}}, want: []string{"in base64, escaped as JSON"}},
+		"Base64Twice":      {event: audit.Event{Data: map[string]any{"note": base64.StdEncoding.EncodeToString([]byte(base64.StdEncoding.EncodeToString([]byte("ab" + secret))))}}, want: []string{"in base64, in base64"}},
+		"HexOfJSON":        {event: audit.Event{Data: map[string]any{"note": `\x` + hex.EncodeToString([]byte(inner))}}, want: []string{"in hex, escaped as JSON"}},
+		"HexInPairs":       {event: audit.Event{Data: map[string]any{"note": strings.TrimSpace(fmt.Sprintf("% X", secret))}}, want: []string{"in hex"}},
+		"OtherLines":       {event: audit.Event{Data: map[string]any{"note": "Canary\r\n\"<7>\"\té/"}}, want: []string{"with other white space"}},
+		"Base64OfURL":      {event: audit.Event{Data: map[string]any{"note": base64.StdEncoding.EncodeToString([]byte(url.PathEscape(html.EscapeString(secret))))}}, want: []string{"in base64, escaped as a URL, escaped as HTML"}},
+
+		"Noise":     {event: audit.Event{Data: map[string]any{"note": strings.Repeat(`Canary/birds+sing%20of &lt;7 \u0041, `, 400)}}},
 		"Elsewhere": {event: audit.Event{Data: map[string]any{"note": "Canary", "api_token": secret}}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -85,6 +112,39 @@ func TestNoSecrets(t *testing.T) {
 			}, c.want...)
 		})
 	}
+}
+
+// digits writes each character of a text as an escape.
+func digits(text, format string) (escaped string) {
+	for _, r := range text {
+		escaped += fmt.Sprintf(format, r)
+	}
+	return escaped
+}
+
+func percent(text string) (escaped string) {
+	for _, b := range []byte(text) {
+		escaped += fmt.Sprintf("%%%02x", b)
+	}
+	return escaped
+}
+
+// lines breaks a text as MIME, PEM and PostgreSQL's encode do.
+func lines(text string, length int, end string) (broken string) {
+	for len(text) > length {
+		broken += text[:length] + end
+		text = text[length:]
+	}
+	return broken + text
+}
+
+// noise are bytes that are no text.
+func noise(n int) string {
+	source, b := rand.New(rand.NewPCG(1, 2)), make([]byte, n)
+	for i := range b {
+		b[i] = byte(source.Uint32())
+	}
+	return string(b)
 }
 
 // silent demands that a message gives nothing of the secret away.

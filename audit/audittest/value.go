@@ -278,18 +278,51 @@ func jsonText(value any) string {
 	return string(bytes.TrimSpace(text.Bytes()))
 }
 
-// keyText is a resource's id: the key as text, or a JSON array of its parts.
-func keyText(key []any) string {
+// keyText is a resource's id: the key as text, or a JSON array of its parts. The
+// error never holds a part: it may be a whole row.
+func keyText(key []any) (string, error) {
 	parts := make([]string, len(key))
 	for i, part := range key {
-		if found := forms(part); len(found) > 0 && found[0] != nil {
-			parts[i] = partText(found[0])
+		text, err := partOf(part)
+		if err != nil {
+			return "", err
 		}
+		parts[i] = text
 	}
 	if slices.Contains(parts, "") || len(parts) == 0 {
-		return ""
+		return "", nil
 	}
-	return audit.ResourceID(parts...)
+	return audit.ResourceID(parts...), nil
+}
+
+// partOf is a part of a key as text, empty if it is nothing.
+func partOf(part any) (string, error) {
+	found := forms(part)
+	if len(found) > 0 && found[0] == nil {
+		return "", nil
+	}
+	i := slices.IndexFunc(found, func(form any) bool { return !isComposite(form) })
+	if i < 0 || i > 0 && isStruct(part) { // of a struct, a String is for people
+		return "", fmt.Errorf("Of was given a %T, which is no key: give the primary key, as in Of(invoice.ID)", part)
+	}
+	text := partText(found[i])
+	zero, isTime := found[i].(time.Time)
+	_, isNumber := found[i].(json.Number)
+	switch {
+	case isNumber && sameNumber(text, "0"), isTime && zero.IsZero(), text == nilUUID:
+		return "", fmt.Errorf("Of was given a %T that is zero: nobody has filled the id in (a key that is zero is given as text)", part)
+	}
+	return text, nil
+}
+
+const nilUUID = "00000000-0000-0000-0000-000000000000"
+
+func isStruct(value any) bool {
+	t := reflect.TypeOf(value)
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	return t.Kind() == reflect.Struct
 }
 
 func partText(form any) string {
