@@ -53,8 +53,8 @@ type ExportConfig struct {
 	// of pg_read_all_stats are. After it, Export is [ErrHorizon]. Default: 10 seconds.
 	WaitTimeout time.Duration
 	// ProgressFunc is called when the head of the file is written, be it empty, and
-	// after each page, before the next is read, and must not use the writer. An error of it ends the export. Default:
-	// nobody is told.
+	// after each page, before the next is read. It must not use the writer. An error of
+	// it ends the export. Default: nobody is told.
 	ProgressFunc func(Exported) error
 }
 
@@ -94,9 +94,12 @@ const (
 //
 // An error of w, or the end of ctx, ends it: what was returned tells how many bytes
 // are whole lines. Cut the file to that size and append the export from Position.
-// After a crash, what ProgressFunc was last given and has kept tells it. db must not be in
-// a transaction, whose one snapshot could be older than what is asked of the server.
-// [ErrCursor] is a Resume of another context, filter or format.
+// After a crash, what ProgressFunc was last given and has kept tells it.
+//
+// db must not be in a transaction, whose one snapshot could be older than what is
+// asked of the server. [ErrCursor] is a Resume of another context, filter or format,
+// [ErrFilter] a filter that cannot be used. [tenancy.ErrNotExpected] is a handle that
+// does not bind the tenant where row-level security, therefore, would hide it all.
 func Export(ctx context.Context, db *gorm.DB, w io.Writer, config ExportConfig) (Exported, error) {
 	done, err := export(ctx, db, w, config)
 	if err != nil {
@@ -227,7 +230,7 @@ func (e *exporter) next(ctx context.Context, db *gorm.DB, limit int) (p lines, e
 			return err
 		}
 		defer rows.Close()
-		for rows.Next() && !p.more {
+		for !p.more && rows.Next() {
 			var entry models.AuditLog
 			if err := tx.ScanRows(rows, &entry); err != nil {
 				return err

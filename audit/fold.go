@@ -81,7 +81,7 @@ func (f *fold) learn(entry models.AuditLog, changes map[string]Change) {
 	if entry.Action != "create" && f.Last == nil {
 		f.begin()
 	}
-	if f.whole = f.whole || entry.Action == "create" || !f.Partial; f.whole {
+	if f.whole = entry.Action == "create" || !f.Partial; f.whole {
 		return
 	}
 	for name, change := range changes {
