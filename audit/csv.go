@@ -69,13 +69,6 @@ func writeCSV(w io.Writer, cells []string) error {
 	return lines.Error()
 }
 
-func text(value *string) string {
-	if value == nil {
-		return ""
-	}
-	return *value
-}
-
 // changesText is the changes for a human: name: old -> new, in order of the names.
 func changesText(changes map[string]Change) string {
 	lines := make([]string, 0, len(changes))

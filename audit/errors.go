@@ -124,3 +124,15 @@ func (e *EventError) Error() string {
 
 // Unwrap returns [ErrAudit] and the cause.
 func (e *EventError) Unwrap() []error { return []error{ErrAudit, e.Cause} }
+
+// refusal is an error of a kind whose own text speaks of statements.
+type refusal struct {
+	text string
+	kind error
+}
+
+// Error implements error.
+func (r *refusal) Error() string { return r.text }
+
+// Unwrap returns the kind.
+func (r *refusal) Unwrap() error { return r.kind }

@@ -245,8 +245,8 @@ func (e *exporter) next(ctx context.Context, db *gorm.DB, limit int) (p lines, e
 	return p, err
 }
 
-// onPrimary runs f in a transaction: those go to the server that is written to. Each
-// statement in it sees what was committed before the statement.
+// onPrimary runs f in a transaction: those go to the server that is written to. It is
+// none that could see an older state, or fail for what others write, by default.
 func onPrimary(ctx context.Context, db *gorm.DB, f func(tx *gorm.DB) error) error {
 	err := bare(ctx, db).Transaction(f, &sql.TxOptions{Isolation: sql.LevelReadCommitted, ReadOnly: true})
 	if err != nil && ctx.Err() != nil {

@@ -147,18 +147,6 @@ func (r *reading) scope(ctx context.Context) error {
 	return nil
 }
 
-// refusal is an error of a kind whose own text speaks of statements.
-type refusal struct {
-	text string
-	kind error
-}
-
-// Error implements error.
-func (r *refusal) Error() string { return r.text }
-
-// Unwrap returns the kind.
-func (r *refusal) Unwrap() error { return r.kind }
-
 func (r *reading) equal(sql, value string) {
 	if value != "" {
 		r.where = append(r.where, condition{sql, []any{value}})

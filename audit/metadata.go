@@ -83,3 +83,11 @@ func Changes(entry models.AuditLog) (map[string]Change, error) {
 	metadata, err := ReadMetadata(entry)
 	return metadata.Changes, err
 }
+
+// text is a column's value, empty for NULL.
+func text(value *string) string {
+	if value == nil {
+		return ""
+	}
+	return *value
+}

@@ -3,13 +3,10 @@ package reading
 import (
 	"bytes"
 	"cmp"
-	"compress/gzip"
 	"encoding/binary"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
-	"io"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -19,11 +16,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/courtroll/courtroll/audit"
-)
-
-const (
-	sampleEdits = "../../examples/quickstart/sample/edits.json.gz"
-	sampleGit   = "../replay/testdata/git-events.csv.gz"
+	"github.com/courtroll/courtroll/tests/realdata"
 )
 
 // event is an entry as the data have it.
@@ -60,7 +53,9 @@ func readEvents(t *testing.T) []event {
 
 func readGit(t *testing.T) (events []event) {
 	t.Helper()
-	lines, err := csv.NewReader(unpack(t, *gitFile, sampleGit)).ReadAll()
+	text, err := realdata.Open(*gitFile, realdata.SampleGit)
+	must(t, err)
+	lines, err := csv.NewReader(text).ReadAll()
 	must(t, err)
 	for _, line := range lines[1:] {
 		at, err := time.Parse(time.RFC3339, line[5])
@@ -75,7 +70,9 @@ func readGit(t *testing.T) (events []event) {
 func readEdits(t *testing.T) (events []event) {
 	t.Helper()
 	seen := map[string]bool{}
-	for decoder := json.NewDecoder(unpack(t, *editFile, sampleEdits)); decoder.More(); {
+	text, err := realdata.Open(*editFile, realdata.SampleEdits)
+	must(t, err)
+	for decoder := json.NewDecoder(text); decoder.More(); {
 		var edit struct {
 			Time                           time.Time
 			Channel, Namespace, Page, User string
@@ -96,16 +93,6 @@ func readEdits(t *testing.T) (events []event) {
 		events = append(events, e)
 	}
 	return events
-}
-
-func unpack(t *testing.T, name, sample string) io.Reader {
-	t.Helper()
-	file, err := os.Open(cmp.Or(name, sample))
-	must(t, err)
-	t.Cleanup(func() { _ = file.Close() })
-	text, err := gzip.NewReader(file)
-	must(t, err)
-	return text
 }
 
 // load puts the events into the trail as they are.

@@ -1,11 +1,7 @@
 package replay
 
 import (
-	"cmp"
-	"compress/gzip"
 	"context"
-	"io"
-	"os"
 	"slices"
 	"strconv"
 	"testing"
@@ -53,17 +49,6 @@ func (f form) openData(t *testing.T) *lab {
 // as returns a handle for one tenant and actor.
 func (l *lab) as(tenant, actor string) *gorm.DB {
 	return l.app.WithContext(audit.WithActor(tenancy.WithTenant(context.Background(), tenant), audit.Actor{ID: actor}))
-}
-
-// unpack opens a file, or the sample in its place if it has no name.
-func unpack(t *testing.T, name, sample string) io.Reader {
-	t.Helper()
-	file, err := os.Open(cmp.Or(name, sample))
-	must(t, err)
-	t.Cleanup(func() { _ = file.Close() })
-	text, err := gzip.NewReader(file)
-	must(t, err)
-	return text
 }
 
 // perTenant calls f for each tenant's part of the data, four at a time, each in

@@ -11,9 +11,9 @@ import (
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
-)
 
-const sampleEdits = "../../examples/quickstart/sample/edits.json.gz"
+	"github.com/courtroll/courtroll/tests/realdata"
+)
 
 // Page is a page of a Wikipedia, which is its tenant.
 type Page struct {
@@ -47,7 +47,9 @@ func readEdits(t *testing.T) []edit {
 	t.Helper()
 	var edits []edit
 	numbers, rounds := map[string]int64{}, map[string]int{}
-	for decoder := json.NewDecoder(unpack(t, *editFile, sampleEdits)); decoder.More(); {
+	text, err := realdata.Open(*editFile, realdata.SampleEdits)
+	must(t, err)
+	for decoder := json.NewDecoder(text); decoder.More(); {
 		var e edit
 		must(t, decoder.Decode(&e))
 		of := e.Channel + " " + e.Page

@@ -9,9 +9,9 @@ import (
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
-)
 
-const sampleGit = "testdata/git-events.csv.gz"
+	"github.com/courtroll/courtroll/tests/realdata"
+)
 
 // File is a file of a repository, which is its tenant.
 type File struct {
@@ -35,7 +35,9 @@ func tenantOfEvent(e gitEvent) string { return e.tenant }
 // readGit returns the events, and the files that there are in the end.
 func readGit(t *testing.T) (events []gitEvent, files map[string]File) {
 	t.Helper()
-	lines, err := csv.NewReader(unpack(t, *gitFile, sampleGit)).ReadAll()
+	text, err := realdata.Open(*gitFile, realdata.SampleGit)
+	must(t, err)
+	lines, err := csv.NewReader(text).ReadAll()
 	must(t, err)
 	files = map[string]File{}
 	for _, line := range lines[1:] {
