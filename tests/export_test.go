@@ -288,6 +288,21 @@ func TestExport_Resume(t *testing.T) {
 	}
 }
 
+// half takes half of what it is given, and says no more of it than that.
+type half struct{}
+
+func (half) Write(p []byte) (int, error) { return len(p) / 2, nil }
+
+func TestExport_ShortWrite(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.note(t, b.hal, "a.b")
+	done, err := audit.Export(b.hal, b.app, half{}, audit.ExportConfig{})
+	if !errors.Is(err, io.ErrShortWrite) || done.Bytes > 0 || done.Entries > 0 {
+		t.Errorf("half of it written: %+v, %v", done, err)
+	}
+}
+
 // TestExport_Progress is told of each page as it is written.
 func TestExport_Progress(t *testing.T) {
 	t.Parallel()

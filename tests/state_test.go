@@ -171,6 +171,13 @@ func TestAsOf_Columns(t *testing.T) {
 	if len(diff) != 3 || len(before.Gaps) > 0 {
 		t.Errorf("the difference is %v, the gaps %v", slices.Sorted(maps.Keys(diff)), before.Gaps)
 	}
+	var altered []string // of which the trail did not have the value before; of the one with another type it did
+	for _, gap := range after.Gaps {
+		altered = append(altered, gap.Field)
+	}
+	if slices.Sort(altered); !slices.Equal(altered, []string{"headline", "state"}) {
+		t.Errorf("the gaps are %v", altered)
+	}
 }
 
 // TestAsOf_Gaps finds changes that left no entry.
@@ -209,6 +216,32 @@ func TestAsOf_SoftDeleted(t *testing.T) {
 		must(t, err)
 		if !s.Exists || !s.SoftDeleted || s.Partial || len(s.Gaps) > 0 {
 			t.Errorf("page %s is %+v", id, s)
+		}
+	}
+}
+
+// TestAsOf_Forms has values that were recorded in one form and are read in another.
+func TestAsOf_Forms(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	forms := []struct {
+		before, old string
+		gap         bool
+	}{
+		{`"a"`, `"a"`, false}, {`"a"`, `"b"`, true}, {`1.0`, `1.00`, false}, {`1`, `2`, true}, {`5`, `"5"`, false}, {`true`, `"true"`, false},
+		{`"a"`, `"[redacted]"`, false}, {`"[redacted]"`, `"a"`, false}, {`"a"`, `"hmac-sha256:00"`, false}, {`"aaa"`, `"a...[cut from 3 characters]"`, false},
+		{`null`, `""`, true}, {`""`, `null`, true}, {`null`, `"null"`, true}, {`{"a": 1}`, `{"a": 2}`, true},
+	}
+	for i, f := range forms {
+		for step, changes := range map[string]string{"create": `null, "new": ` + f.before, "update": f.old + `, "new": "z"`} {
+			must(t, b.super.Exec(`INSERT INTO audit_logs (tenant_id, action, resource_type, resource_id, metadata, created_at)
+				VALUES ('hal', ?, 'x', ?, ?::jsonb, timestamptz '2026-01-01' + CASE ? WHEN 'update' THEN interval '1 s' ELSE '0' END)`,
+				step, fmt.Sprint(i), `{"changes": {"f": {"old": `+changes+`}}}`, step).Error)
+		}
+		s, err := audit.AsOf(b.hal, b.app, audit.Resource{Type: "x", ID: fmt.Sprint(i)}, time.Time{})
+		must(t, err)
+		if (len(s.Gaps) > 0) != f.gap || !s.Exists || string(s.Fields["f"]) != `"z"` {
+			t.Errorf("%s, then %s: the gaps are %v", f.before, f.old, s.Gaps)
 		}
 	}
 }
