@@ -97,10 +97,14 @@ func (b *bundle) items(t *testing.T) string {
 // entries is how many entries others see.
 func (b *bundle) entries(t *testing.T) int { t.Helper(); return len(b.trail(t)) }
 
+// pgxGivesUp is longer than pgx waits for a server that does not answer the end of a
+// connection: 15 seconds, where a cancel request overtook its statement and was lost.
+const pgxGivesUp = 30 * time.Second
+
 // settled waits until no statement of the app's runs, and none of its transactions is open.
 func (b *bundle) settled(t *testing.T) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(pgxGivesUp); ; time.Sleep(2 * time.Millisecond) {
 		var busy int64
 		must(t, b.super.Raw(`SELECT count(*) FROM pg_stat_activity WHERE datname = ? AND usename = ? AND state <> 'idle'`, b.Name, b.AppRole).Scan(&busy).Error)
 		if busy == 0 {

@@ -27,7 +27,7 @@ func settings() []string {
 		"max_connections=300", "max_prepared_transactions=20", "shared_buffers=64MB", "autovacuum=off",
 		"timezone=UTC", "log_timezone=UTC",
 		// The request that cancels a statement is lost where it overtakes it, as on a busy
-		// machine: a statement that waits for a lock then outlives its client.
+		// machine: one that waits for a lock then outlives its connection.
 		"client_connection_check_interval=500ms",
 	}
 }
