@@ -59,7 +59,7 @@ type Capture struct {
 // Everything is one transaction, as with Protect: an error, of which most are a
 // [ProtectError], leaves the database as it was. It takes SHARE ROW EXCLUSIVE locks,
 // which wait for writers, on tables that lack a trigger, and ACCESS EXCLUSIVE ones
-// where a trigger was altered; after ten seconds it gives up with [ErrTableBusy].
+// where a trigger was altered, as [Config.TableLockTimeout] says.
 // [ErrCaptureKind] and [ErrCaptureTrail] mean tables that cannot be captured,
 // [ErrCaptureTaken] that a trigger or function of the name is not ours.
 func (m *Migrator) CaptureByTrigger(ctx context.Context, models ...any) (Capture, error) {

@@ -7,9 +7,16 @@ import (
 	"github.com/courtroll/courtroll/internal/plan"
 )
 
-// DefaultLockTimeout is how long [Migrator.Up] waits for another one to finish
-// unless [Config.LockTimeout] says otherwise.
-const DefaultLockTimeout = 5 * time.Minute
+const (
+	// DefaultLockTimeout is how long [Migrator.Up] waits for another one to finish
+	// unless [Config.LockTimeout] says otherwise.
+	DefaultLockTimeout = 5 * time.Minute
+	// DefaultTableLockTimeout is what [Config.TableLockTimeout] is unless it says otherwise.
+	DefaultTableLockTimeout = 500 * time.Millisecond
+	// DefaultTableLockRetries is what [Config.TableLockRetries] is unless it says
+	// otherwise: about two minutes.
+	DefaultTableLockRetries = 30
+)
 
 // Rules say which tables are whose: TenantColumn names the column that makes a
 // table tenant-owned ("tenant_id" if empty), Models are protected with those that
@@ -52,6 +59,21 @@ type Config struct {
 	// migrations themselves: the context does.
 	LockTimeout time.Duration
 
+	// TableLockTimeout is how long a statement that alters a table waits for its lock.
+	// Whoever wants the table meanwhile waits behind it, so a migration that does not
+	// get the lock steps back after this time, and tries again later. Zero means
+	// [DefaultTableLockTimeout].
+	TableLockTimeout time.Duration
+
+	// TableLockRetries is how often it tries again, after pauses that grow from a
+	// tenth of a second to some five seconds, before the error is [ErrTableBusy]. Zero
+	// means [DefaultTableLockRetries]; a negative value means none.
+	TableLockRetries int
+
+	// Progress is told how far a long operation is, on its goroutine and between its
+	// transactions. It must not use the Migrator. Nil means that nobody is.
+	Progress func(Progress)
+
 	// Logger is told which tables and versions were made (level Info) and that
 	// another instance is waited for (level Debug). Nil means silence.
 	Logger *slog.Logger
@@ -61,6 +83,15 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	if c.LockTimeout == 0 {
 		c.LockTimeout = DefaultLockTimeout
+	}
+	if c.TableLockTimeout <= 0 {
+		c.TableLockTimeout = DefaultTableLockTimeout
+	}
+	if c.TableLockRetries == 0 {
+		c.TableLockRetries = DefaultTableLockRetries
+	}
+	if c.Progress == nil {
+		c.Progress = func(Progress) {}
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

@@ -56,7 +56,7 @@ func acquire(ctx context.Context, conn *sql.Conn, cfg Config) error {
 		}
 		cfg.Logger.DebugContext(ctx, "waiting for the migration lock", slog.Duration("waited", waited))
 		if err := sleep(ctx, min(jitter(pause), cfg.LockTimeout-waited)); err != nil {
-			return err
+			return fmt.Errorf("migrate: waiting for the lock: %w", err)
 		}
 	}
 }
@@ -99,6 +99,6 @@ func sleep(ctx context.Context, d time.Duration) error {
 	case <-timer.C:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("migrate: waiting for the lock: %w", ctx.Err())
+		return ctx.Err()
 	}
 }

@@ -9,10 +9,6 @@ import (
 	"gorm.io/gorm"
 )
 
-// protectLockTimeout is how long Protect waits for a table that somebody else
-// holds: whoever comes after it waits as well, so a long wait stops the app.
-const protectLockTimeout = "10s"
-
 // Protection is what one Protect or Unprotect did and saw.
 type Protection struct {
 	// Changed are the statements that were run, in order. It is empty if there was
@@ -61,8 +57,8 @@ type Report struct {
 //
 // Everything is one transaction: an error, of which most are a [ProtectError], leaves
 // the database as it was. It takes ACCESS EXCLUSIVE locks on the tables that it
-// changes and reads them for the keys that it adds; it gives up with
-// [ErrTableBusy] if a lock takes longer than ten seconds.
+// changes and reads them for the keys that it adds; where it does not get one it
+// steps back, and tries again as [Config.TableLockTimeout] says.
 //
 // A unique index that was scoped is no longer the one that ON CONFLICT (slug) asks
 // for: name the tenant column there, too.
@@ -99,14 +95,18 @@ func (m *Migrator) protection(ctx context.Context, models []any, run func(*prote
 	var done Protection
 	cfg := m.cfg.withDefaults()
 	err = withLock(ctx, pool, cfg, func(conn *sql.Conn) error {
-		return inTransaction(ctx, conn, func(tx *sql.Tx) error {
-			r := &protectRun{cfg: cfg, db: m.db, tx: tx}
-			if err := run(r, ctx, models); err != nil {
-				return fmt.Errorf("migrate: %w", asProtectError(err))
-			}
-			done = r.done
-			return nil
+		err := cfg.untilFree(ctx, func() error {
+			return inTransaction(ctx, conn, func(tx *sql.Tx) error {
+				r := &protectRun{cfg: cfg, db: m.db, tx: tx}
+				err := run(r, ctx, models)
+				done = r.done
+				return err
+			})
 		})
+		if err != nil {
+			return fmt.Errorf("migrate: %w", err)
+		}
+		return nil
 	})
 	if err != nil {
 		return Protection{}, err // a failed COMMIT, too, has changed nothing
@@ -152,7 +152,6 @@ func (r *protectRun) begin(ctx context.Context, models []any) error {
 func (r *protectRun) leaveSearchPath(ctx context.Context) error {
 	for _, setting := range []string{
 		`SET LOCAL search_path = pg_catalog, pg_temp`,
-		`SET LOCAL lock_timeout = '` + protectLockTimeout + `'`,
 		`SET LOCAL statement_timeout = 0`,
 		`SET LOCAL standard_conforming_strings = on`,
 	} {
@@ -160,7 +159,7 @@ func (r *protectRun) leaveSearchPath(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return r.cfg.limitLocks(ctx, r.tx)
 }
 
 // exec runs a statement that changes the database.

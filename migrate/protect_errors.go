@@ -155,11 +155,3 @@ func sqlState(err error) string {
 	}
 	return ""
 }
-
-// asProtectError names the one error that any statement may meet.
-func asProtectError(err error) error {
-	if state := sqlState(err); state == stateLock || state == stateDeadlock {
-		return fmt.Errorf("%w (%w)", ErrTableBusy, err)
-	}
-	return err
-}

@@ -1,9 +1,11 @@
 package migrate_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"gorm.io/driver/postgres"
@@ -153,8 +155,45 @@ func TestProtectRefuses(t *testing.T) {
 		if _, err := tx.Exec(`LOCK TABLE books IN ACCESS SHARE MODE`); err != nil {
 			t.Fatal(err)
 		}
-		_ = p.refuse(t, p.config(), migrate.ErrTableBusy, libraryModels...)
+		cfg := p.config()
+		cfg.TableLockTimeout, cfg.TableLockRetries = 50*time.Millisecond, 2
+		_ = p.refuse(t, cfg, migrate.ErrTableBusy, libraryModels...)
 	})
+}
+
+// A reader that comes behind a waiting Protect waits for one try and not for the
+// end of the transaction that Protect waits for; and Protect gets there in the end.
+func TestProtectStepsBackForTheApp(t *testing.T) {
+	t.Parallel()
+	p := setupLibrary(t)
+	tx, err := p.sql.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback()
+	if _, err := tx.Exec(`LOCK TABLE books IN ACCESS SHARE MODE`); err != nil {
+		t.Fatal(err)
+	}
+	cfg := p.config()
+	cfg.TableLockTimeout, cfg.TableLockRetries = 100*time.Millisecond, 1000
+	done := make(chan error, 1)
+	go func() {
+		_, err := migrate.New(p.owner, cfg).Protect(context.WithoutCancel(t.Context()), libraryModels...)
+		done <- err
+	}()
+	waiting := `SELECT count(*)::text FROM pg_locks WHERE NOT granted AND relation = 'books'::regclass`
+	eventually(t, "Protect waits for the table", func() bool { return p.super.line(t, waiting) != "0" })
+	begin := time.Now()
+	p.super.exec(t, `SELECT FROM books`)
+	if waited := time.Since(begin); waited > 5*time.Second {
+		t.Errorf("a reader waited for %s", waited)
+	}
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
 }
 
 // GORM would try to make a constraint of its tag unique again, and fail.

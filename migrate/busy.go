@@ -1,0 +1,40 @@
+package migrate
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+const (
+	busyPauseMin = 100 * time.Millisecond
+	busyPauseMax = 5 * time.Second
+)
+
+// untilFree tries a transaction until it gets the tables' locks. Between the tries
+// whoever waited behind it goes on: a try ends after Config.TableLockTimeout, which
+// the transaction has to set (limitLocks). A deadlock is a busy table, too.
+func (c Config) untilFree(ctx context.Context, try func() error) error {
+	pause := busyPauseMin
+	for n := 0; ; n++ {
+		err := try()
+		if state := sqlState(err); state != stateLock && state != stateDeadlock {
+			return err
+		}
+		if n >= c.TableLockRetries {
+			return fmt.Errorf("%w (%w)", ErrTableBusy, err)
+		}
+		c.Logger.DebugContext(ctx, "a table is busy", slog.Int("try", n+1))
+		if sleepErr := sleep(ctx, jitter(pause)); sleepErr != nil {
+			return fmt.Errorf("%w (%w)", sleepErr, err)
+		}
+		pause = min(2*pause, busyPauseMax)
+	}
+}
+
+// limitLocks bounds for the rest of the transaction how long a statement waits for a lock.
+func (c Config) limitLocks(ctx context.Context, s session) error {
+	_, err := s.ExecContext(ctx, fmt.Sprintf(`SET LOCAL lock_timeout = %d`, max(1, c.TableLockTimeout.Milliseconds())))
+	return err
+}
