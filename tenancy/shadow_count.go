@@ -29,6 +29,8 @@ type difference struct{ missing, extra int64 }
 func (s *shadowed) count(conn gorm.ConnPool, text string, args []any) {
 	d, err := s.compare(conn, text, args)
 	switch {
+	case errors.Is(err, gorm.ErrDuplicatedKey):
+		s.report = &ShadowReport{Kind: ShadowRefused, Err: err, Hidden: -1}
 	case err != nil:
 		s.report = &ShadowReport{Kind: ShadowUnknown, Hidden: -1}
 	case d.extra > 0:
@@ -48,7 +50,7 @@ func (s *shadowed) compare(conn gorm.ConnPool, text string, args []any) (differe
 	case err != nil:
 		return difference{}, err
 	case plain.verb == "insert":
-		return difference{}, insertsAlike(plain)
+		return difference{}, s.compareUpsert(conn, plain)
 	case plain.verb == "update" || plain.verb == "delete":
 		return compareTargets(s.ctx, conn, plain, strict)
 	}
@@ -61,6 +63,7 @@ type form struct {
 	text   string
 	args   []any
 	tokens []sqllex.Token
+	refs   []sqllex.Ref
 }
 
 func readForm(text string, args []any) (form, error) {
@@ -76,22 +79,12 @@ func readForm(text string, args []any) (form, error) {
 	if skipsLocked(s.Tokens) || s.Tokens[0].Is("explain") {
 		return form{}, errUncountable
 	}
-	return form{s.Verb, text, args, s.Tokens}, nil
+	return form{s.Verb, text, args, s.Tokens, s.Refs}, nil
 }
 
 func skipsLocked(tokens []sqllex.Token) bool {
 	i := indexOf(tokens, "skip")
 	return i >= 0 && i+1 < len(tokens) && tokens[i+1].Is("locked")
-}
-
-// insertsAlike returns an error for an upsert that updates: whether it meets a row
-// of another tenant's the conflict decides, when it comes.
-func insertsAlike(f form) error {
-	do := indexOf(f.tokens, "do")
-	if do >= 0 && do+1 < len(f.tokens) && f.tokens[do+1].Is("update") {
-		return errUncountable
-	}
-	return nil
 }
 
 // end returns the byte offset at which a token begins, that of the text's end for one too many.
