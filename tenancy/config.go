@@ -57,11 +57,13 @@ type Config struct {
 	// one statement more that reads both forms in one snapshot, under a savepoint of
 	// the same transaction, or, where there is none, in a read-only transaction on a
 	// connection of its own. What others commit between the two can differ. That
-	// costs up to three times the reading and some round trips, for at most two
-	// seconds and a quarter of the time that the context leaves; a failure is
-	// [ShadowUnknown] and not the app's. It is unknown, too, for an upsert that updates,
-	// UPDATE … FROM, functions whose value is not the same twice, SKIP LOCKED, in a
+	// costs up to three times the reading and some round trips. A count takes at most
+	// two seconds, and a quarter of the time that the context leaves; LIMIT without
+	// ORDER BY may need two. A failure is [ShadowUnknown] and not the app's. It is
+	// unknown, too, for UPDATE … FROM, volatile functions, SKIP LOCKED, in a
 	// serializable transaction, and where LIMIT has no ORDER BY and decides what comes.
+	// An upsert that would meet another tenant's row is [ShadowRefused] with
+	// gorm.ErrDuplicatedKey; a key that the database chooses is taken for a new one.
 	// What ORDER BY leaves undecided is compared as the database decides it that time.
 	// A statement of system scope is not counted, but may be refused.
 	//
