@@ -11,6 +11,9 @@ import (
 )
 
 func (p *Plugin) registerCallbacks(db *gorm.DB) error {
+	if p.config.Shadow != nil {
+		return p.registerShadow(db)
+	}
 	set := func(guard func(*gorm.DB)) hooks.Set {
 		return hooks.Set{Guard: p.routed(guard), Open: p.openBound, Close: p.close}
 	}

@@ -1,6 +1,8 @@
 package tenancy
 
 import (
+	"context"
+
 	"gorm.io/gorm"
 
 	"github.com/courtroll/courtroll/internal/plan"
@@ -40,4 +42,35 @@ type Config struct {
 	// or the owner of a tenant-owned table. Default: false, with RowLevelSecurity
 	// GORM's logger is warned of it.
 	RequireConfinedRole bool
+
+	// Shadow, where it is set, takes the plugin's effect away: NOBODY IS KEPT APART.
+	// It is for the time in which an app that had one tenant adopts the column.
+	// Statements run as the app wrote them, and it is told of each that the strict
+	// plugin would have refused, or that would have met other rows: see [ShadowReport].
+	// A statement that would have done the same is not reported. Created rows get
+	// the tenant of the context where they name none, and a Save or an upsert never
+	// takes a row's tenant away; a foreign tenant that the app writes is reported and written.
+	//
+	// It is called after the statement, failed or not, on its goroutine, in the
+	// statement's transaction if there is one, and must be safe for concurrent use;
+	// a panic in it is the caller's. The rows are counted before the statement, in
+	// one statement more that reads both forms in one snapshot, under a savepoint of
+	// the same transaction, or, where there is none, in a read-only transaction on a
+	// connection of its own. What others commit between the two can differ. That
+	// costs up to three times the reading and some round trips. A count takes at most
+	// two seconds, and a quarter of the time that the context leaves; LIMIT without
+	// ORDER BY may need two. A failure is [ShadowUnknown] and not the app's. It is
+	// unknown, too, for UPDATE … FROM, volatile functions, SKIP LOCKED, in a
+	// serializable transaction, and where LIMIT has no ORDER BY and decides what comes.
+	// An upsert that would meet another tenant's row is [ShadowRefused] with
+	// gorm.ErrDuplicatedKey; a key that the database chooses is taken for a new one.
+	// What ORDER BY leaves undecided is compared as the database decides it that time.
+	// A statement of system scope is not counted, but may be refused.
+	//
+	// It still refuses a sub-query of a tenant-owned table beside parameters
+	// numbered by hand, or whose own text does not close its parentheses; and
+	// with the dialector of [Postgres] a transaction stays one tenant's.
+	// With RowLevelSecurity or System it is an error of the configuration.
+	// Default: nil, strict.
+	Shadow func(ctx context.Context, report ShadowReport)
 }

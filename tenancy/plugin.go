@@ -39,6 +39,9 @@ func (p *Plugin) Initialize(db *gorm.DB) error {
 	if p.registry != nil {
 		return errors.New("tenancy: the plugin is in use: make one with New for each *gorm.DB")
 	}
+	if err := p.config.checkShadow(); err != nil {
+		return err
+	}
 	registry, err := plan.NewRegistry(db, p.config.Rules)
 	if err != nil {
 		return fmt.Errorf("tenancy: %w", err)

@@ -28,6 +28,9 @@ func (p *Plugin) registerBuilders(db *gorm.DB) {
 			next = func(c clause.Clause, b clause.Builder) { c.Build(b) }
 		}
 		db.ClauseBuilders[name] = build(next)
+		if p.config.Shadow != nil {
+			db.ClauseBuilders[name] = unlessShadowed(build(next), p.shadowPlain(name, next))
+		}
 	}
 }
 

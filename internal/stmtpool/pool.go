@@ -26,6 +26,8 @@ type Rewriter interface {
 // Pool is the connection pool of one statement while it runs.
 type Pool struct {
 	gorm.ConnPool
+	// First may change the text before anyone else sees it, or refuse it; nil changes nothing.
+	First func(query string, args []any) (string, []any, error)
 	// Verify holds checks that refuse a text by an error.
 	Verify []func(query string, args []any) error
 	// Rewriter changes the verified text; nil changes nothing.
@@ -131,6 +133,12 @@ func Close(db *gorm.DB) {
 }
 
 func (p *Pool) prepare(ctx context.Context, query string, args []any, returning bool) (string, []any, error) {
+	if p.First != nil {
+		var err error
+		if query, args, err = p.First(query, args); err != nil {
+			return "", nil, err
+		}
+	}
 	for _, verify := range p.Verify {
 		if err := verify(query, args); err != nil {
 			return "", nil, err
