@@ -2,6 +2,7 @@ package migrate
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"log/slog"
 	"time"
@@ -37,4 +38,21 @@ func (c Config) untilFree(ctx context.Context, try func() error) error {
 func (c Config) limitLocks(ctx context.Context, s session) error {
 	_, err := s.ExecContext(ctx, fmt.Sprintf(`SET LOCAL lock_timeout = %d`, max(1, c.TableLockTimeout.Milliseconds())))
 	return err
+}
+
+// briefly runs a transaction that queues nobody for long, again and again until it
+// gets its locks. The limits that the role or the database sets for statements do
+// not end it: ctx does.
+func (c Config) briefly(ctx context.Context, conn *sql.Conn, fn func(*sql.Tx) error) error {
+	return c.untilFree(ctx, func() error {
+		return inTransaction(ctx, conn, func(tx *sql.Tx) error {
+			if err := c.limitLocks(ctx, tx); err != nil {
+				return err
+			}
+			if _, err := tx.ExecContext(ctx, `SET LOCAL statement_timeout = 0`); err != nil {
+				return err
+			}
+			return fn(tx)
+		})
+	})
 }
