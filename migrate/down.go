@@ -14,8 +14,7 @@ import (
 var ErrNothingApplied = errors.New("migrate: no version is recorded")
 
 // DownError says which version a Down could not undo. A transactional version stands as
-// before; of an index build the index may be gone or invalid. Run Down again, or Up,
-// which builds the index anew.
+// before; of an index build the index may be gone or invalid. Run Down again.
 type DownError struct {
 	Failed Migration
 	// Err is why.
@@ -34,8 +33,8 @@ func (e *DownError) Unwrap() error { return e.Err }
 // can write. It never drops a table, and no row is lost.
 //
 // When it returns nil, the version is undone and its record is gone, in one
-// transaction. An index is dropped concurrently before its record goes, so that Down
-// may be killed anywhere and run again. Where a version had taken another's index
+// transaction. An index is dropped concurrently, queueing nobody, before its record
+// goes, so that Down may be killed anywhere and run again. Where a version had taken another's index
 // instead of building one, that index is left alone, and [Migration.Matched] names it.
 //
 // [ErrNothingApplied] means that no version is recorded. Nothing was changed for that,
