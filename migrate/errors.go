@@ -31,8 +31,8 @@ var (
 	ErrUnknownVersion = errors.New("recorded by a newer release than this binary")
 
 	// ErrIndexDiffers means that the database has a relation of an index's name
-	// that is not that index. It comes inside an [UpError]; the relation is left
-	// alone: rename it and run again.
+	// that is not that index. It comes inside an [UpError] or a [DownError]; the
+	// relation is left alone: rename it and run again.
 	ErrIndexDiffers = errors.New("the name belongs to something else")
 
 	// ErrNoSchema means that no schema of the search_path exists, so that there

@@ -30,6 +30,8 @@ type moment struct {
 	// building means that the step is an index build, which by then has its index in
 	// the catalogue, not valid.
 	building bool
+	// apart means that the step is no transaction, so that others see it half done.
+	apart bool
 }
 
 // moments are those of a fresh Up: one in each step.
@@ -45,7 +47,7 @@ func moments(t *testing.T) []moment {
 	}
 	for i, m := range list {
 		name := fmt.Sprintf("%03d_%s", m.Version, m.Name)
-		recording := moment{name: name, version: m.Version,
+		recording := moment{name: name, version: m.Version, apart: builds[i],
 			hold: fmt.Sprintf(`INSERT INTO courtroll_migrations (version, name, checksum) VALUES (%d, 'held', '')`, m.Version)}
 		if !builds[i] {
 			all = append(all, recording)
@@ -56,7 +58,7 @@ func moments(t *testing.T) []moment {
 			table, columns = "tenants", "(id, name, slug)"
 		}
 		values := strings.Repeat(", 'x'", strings.Count(columns, ",")+1)[2:]
-		all = append(all, moment{name: name, version: m.Version, building: true,
+		all = append(all, moment{name: name, version: m.Version, building: true, apart: true,
 			hold: `INSERT INTO ` + table + ` ` + columns + ` VALUES (` + values + `)`})
 		if m.Version == 2 {
 			recording.name += ", built and not recorded"
@@ -103,12 +105,16 @@ func TestUpSurvivesAKill(t *testing.T) {
 			if m.version > 0 {
 				b.upTo(t, m.version-1)
 			}
+			before := b.blueprint(t)
 			release := b.holdUp(t, m.hold)
 			var running []*process
 			for n := range instances {
 				running = append(running, start(t, ctx, b.OwnerDSN, n))
 			}
 			victim := b.waiting(t, m, running)
+			if diff := cmp.Diff(before, b.blueprint(t)); diff != "" && !m.apart {
+				t.Errorf("a transaction shows before its end: %s", diff)
+			}
 			killed(t, victim)
 			if m.building {
 				b.notice(t, victim)

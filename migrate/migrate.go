@@ -71,10 +71,11 @@ func New(db *gorm.DB, cfg Config) *Migrator {
 // ours that is invalid is built again, of a recorded version, too; one that was
 // dropped is not.
 //
-// Everything but the index builds is in short transactions that step back where a table
-// is in use, as [Config.TableLockTimeout] says; [ErrTableBusy] then comes inside an
-// UpError. Index builds are concurrent. They wait for transactions that are older, so a
-// transaction left open anywhere in the database holds Up until ctx ends.
+// What alters a table is in short transactions that step back where it is in use, as
+// [Config.TableLockTimeout] says; [ErrTableBusy] then comes inside an UpError. Index
+// builds are concurrent, and no reader or writer waits for them or for ANALYZE. They
+// wait for transactions that are older, so a transaction left open anywhere in the
+// database holds Up until ctx ends.
 //
 // [Config.Progress] is told before and after each table, column and version; Done and
 // Total count those of this Up.

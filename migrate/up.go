@@ -188,7 +188,11 @@ func (r *upRun) apply(ctx context.Context, conn *sql.Conn, t task) (err error) {
 // applyInTransaction commits the statements and their record together: a crash
 // leaves both or neither.
 func (r *upRun) applyInTransaction(ctx context.Context, conn *sql.Conn, s source) error {
-	return r.cfg.briefly(ctx, conn, func(tx *sql.Tx) error {
+	run := r.cfg.briefly
+	if lockOf(s.up).Mode == shareUpdateExclusive {
+		run = unlimited
+	}
+	return run(ctx, conn, func(tx *sql.Tx) error {
 		if _, err := tx.ExecContext(ctx, s.up); err != nil {
 			return err
 		}

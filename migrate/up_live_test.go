@@ -77,6 +77,35 @@ func TestUpStepsBack(t *testing.T) {
 	})
 }
 
+// ANALYZE, for whose lock no reader and no writer waits, outlasts a VACUUM.
+func TestUpWaitsForVacuum(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.upTo(t, 12)
+	vacuum, err := b.sql.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer vacuum.Rollback()
+	if _, err := vacuum.ExecContext(t.Context(), `LOCK TABLE audit_logs IN SHARE UPDATE EXCLUSIVE MODE`); err != nil {
+		t.Fatal(err)
+	}
+	hasty := b.with(t, "statement_timeout", "300")
+	failed := make(chan error, 1)
+	go func() {
+		_, err := migrate.New(hasty.owner, migrate.Config{TableLockTimeout: 1, TableLockRetries: -1}).WithFiles(upTo(13)).Up(t.Context())
+		failed <- err
+	}()
+	eventually(t, "it has waited for longer than any limit", func() bool {
+		return b.line(t, `SELECT count(*)::text FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+			AND query LIKE '%ANALYZE audit_logs%' AND clock_timestamp() - query_start > '400 ms'`) == "1"
+	})
+	hasty.exec(t, `SELECT count(*) FROM audit_logs`, `INSERT INTO audit_logs (action, resource_type) VALUES ('a', 'r')`)
+	if err := errors.Join(vacuum.Rollback(), <-failed); err != nil {
+		t.Error(err)
+	}
+}
+
 // An invalid index of a recorded version is built again, once.
 func TestUpRebuildsInvalidIndex(t *testing.T) {
 	t.Parallel()
