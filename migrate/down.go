@@ -58,10 +58,11 @@ func (m *Migrator) Down(ctx context.Context) (Migration, error) {
 		if err != nil {
 			return err
 		}
-		if err := cfg.undo(ctx, conn, &s); err != nil {
-			return &DownError{Failed: s.Migration, Err: err}
+		t := task{source: s}
+		if err := cfg.undo(ctx, conn, &t); err != nil {
+			return &DownError{Failed: t.Migration, Err: err}
 		}
-		undone = s.Migration
+		undone = t.Migration
 		return nil
 	})
 	return undone, err
@@ -83,13 +84,18 @@ func newest(ctx context.Context, s session, list []source) (source, error) {
 	return list[slices.Max(slices.Collect(maps.Keys(records)))-1], nil
 }
 
-func (c Config) undo(ctx context.Context, conn *sql.Conn, s *source) (err error) {
-	step := Progress{Step: "undo " + task{source: *s}.label(), Total: 1}
+func (c Config) undo(ctx context.Context, conn *sql.Conn, s *task) (err error) {
+	step := Progress{Step: "undo " + s.label(), Total: 1}
 	c.Progress(step)
+	// Killed between the index and its record, the next Down finds no index and removes
+	// the record.
 	if s.index == nil {
-		err = c.undoInTransaction(ctx, conn, s)
+		err = c.undoInTransaction(ctx, conn, s.source)
 	} else {
-		err = s.undoIndexBuild(ctx, conn)
+		s.Matched, err = s.index.undo(ctx, conn)
+		if err == nil {
+			err = removeRecord(ctx, conn, s.source)
+		}
 	}
 	if err != nil {
 		return err
@@ -100,37 +106,32 @@ func (c Config) undo(ctx context.Context, conn *sql.Conn, s *source) (err error)
 	return nil
 }
 
-func (c Config) undoInTransaction(ctx context.Context, conn *sql.Conn, s *source) error {
+func (c Config) undoInTransaction(ctx context.Context, conn *sql.Conn, s source) error {
 	return c.briefly(ctx, conn, func(tx *sql.Tx) error {
 		if _, err := tx.ExecContext(ctx, s.down); err != nil {
 			return err
 		}
-		return removeRecord(ctx, tx, *s)
+		return removeRecord(ctx, tx, s)
 	})
 }
 
-// undoIndexBuild drops the index, then the record: killed between the two, the next
-// Down finds no index and removes the record.
-func (s *source) undoIndexBuild(ctx context.Context, conn *sql.Conn) error {
-	want, err := s.index.definitionIn(ctx, conn)
+// undo drops the index, if the version built one, or returns the name of another's that
+// it had matched.
+func (b *indexBuild) undo(ctx context.Context, conn *sql.Conn) (matched string, err error) {
+	want, err := b.definitionIn(ctx, conn)
 	if err != nil {
-		return err
+		return "", err
 	}
-	there, err := s.index.find(ctx, conn, want)
+	there, err := b.find(ctx, conn, want)
 	switch {
 	case err != nil:
-		return err
+		return "", err
 	case there.differs:
-		return fmt.Errorf("index %q: %w", s.index.index, ErrIndexDiffers)
+		return "", fmt.Errorf("index %q: %w", b.index, ErrIndexDiffers)
 	case there.own != nil:
-		err = there.own.drop(ctx, conn)
-	default:
-		s.Matched = there.match
+		return "", there.own.drop(ctx, conn)
 	}
-	if err != nil {
-		return err
-	}
-	return removeRecord(ctx, conn, *s)
+	return there.match, nil
 }
 
 // definitionIn returns the definition of an index whose table or columns may be gone,

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -82,8 +83,8 @@ func TestDownAndUpAgain(t *testing.T) {
 		}
 		catalogues, blueprints = append(catalogues, b.catalogue(t)), append(blueprints, b.blueprint(t))
 	}
-	for i := len(embedded) - 1; i >= 0; i-- {
-		if diff := cmp.Diff(embedded[i], b.down(t)); diff != "" {
+	for i, m := range slices.Backward(embedded) {
+		if diff := cmp.Diff(m, b.down(t)); diff != "" {
 			t.Error(diff)
 		}
 		if diff := cmp.Diff(catalogues[i], b.catalogue(t)); diff != "" {

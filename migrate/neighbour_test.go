@@ -110,8 +110,8 @@ func (n *neighbour) round(ctx context.Context, round int64) error {
 		if err != nil {
 			return err
 		}
-		if count, err := result.RowsAffected(); count != 1 || err != nil {
-			return fmt.Errorf("%s: %d rows, %v", s.text, count, err)
+		if count, err := result.RowsAffected(); count != 1 {
+			return errors.Join(fmt.Errorf("%s: %d rows", s.text, count), err)
 		}
 	}
 	if err := tx.Commit(); err != nil {

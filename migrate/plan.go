@@ -69,36 +69,49 @@ func (m *Migrator) Plan(ctx context.Context) (Plan, error) {
 		return Plan{}, fmt.Errorf("migrate: connecting: %w", err)
 	}
 	defer conn.Close()
-	return planUp(ctx, conn, list)
+	var run planRun
+	err = run.plan(ctx, conn, list)
+	return run.Plan, err
 }
 
-func planUp(ctx context.Context, conn *sql.Conn, list []source) (p Plan, err error) {
+// planRun is one Plan in the making.
+type planRun struct{ Plan }
+
+func (p *planRun) plan(ctx context.Context, conn *sql.Conn, list []source) (err error) {
 	w, refusal := survey(ctx, conn, list)
 	if refusal != nil && !isTableError(refusal) {
-		return Plan{}, refusal
+		return refusal
 	}
 	if p.Differences, err = tableDifferences(ctx, conn); err != nil || refusal != nil {
-		return p, cmp.Or(err, refusal)
+		return cmp.Or(err, refusal)
+	}
+	if err := p.addTables(w); err != nil {
+		return err
+	}
+	for _, s := range list {
+		if err := p.addVersion(ctx, conn, w, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addTables adds the steps that the tables need before the versions.
+func (p *planRun) addTables(w *work) error {
+	if w.forget {
+		p.Steps = append(p.Steps, Step{Name: "empty " + recordsTable, SQL: deleteRecords})
 	}
 	for _, t := range w.missing {
 		statement, err := t.createSQL()
 		if err != nil {
-			return Plan{}, err
+			return err
 		}
 		p.Steps = append(p.Steps, Step{Name: "create " + t.name, SQL: statement})
-	}
-	if w.forget {
-		p.Steps = append([]Step{{Name: "empty " + recordsTable, SQL: deleteRecords}}, p.Steps...)
 	}
 	for _, columns := range w.columns {
 		p.Steps = append(p.Steps, addStep(columns))
 	}
-	for _, s := range list {
-		if err := p.addVersion(ctx, conn, w, s); err != nil {
-			return Plan{}, err
-		}
-	}
-	return p, nil
+	return nil
 }
 
 func addStep(columns []contractColumn) Step {
@@ -108,7 +121,7 @@ func addStep(columns []contractColumn) Step {
 
 // addVersion adds the steps of a version, or says how its index differs from what was
 // recorded.
-func (p *Plan) addVersion(ctx context.Context, conn *sql.Conn, w *work, s source) error {
+func (p *planRun) addVersion(ctx context.Context, conn *sql.Conn, w *work, s source) error {
 	pending := false
 	for _, t := range w.tasks {
 		pending = pending || t.Version == s.Version
@@ -122,7 +135,7 @@ func (p *Plan) addVersion(ctx context.Context, conn *sql.Conn, w *work, s source
 	return nil
 }
 
-func (p *Plan) addIndexBuild(ctx context.Context, conn *sql.Conn, s source, pending bool) error {
+func (p *planRun) addIndexBuild(ctx context.Context, conn *sql.Conn, s source, pending bool) error {
 	want, err := s.index.definitionIn(ctx, conn)
 	if err != nil {
 		return fmt.Errorf("migrate: reading the definition of %q: %w", s.index.index, err)

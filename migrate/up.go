@@ -101,7 +101,7 @@ func (r *upRun) up(ctx context.Context, conn *sql.Conn) error {
 		return r.failed(w.tasks, nil, err)
 	}
 	for i, t := range w.tasks {
-		err := r.step(ctx, "apply "+t.label(), func() error { return r.apply(ctx, conn, t) })
+		err := r.step("apply "+t.label(), func() error { return r.apply(ctx, conn, t) })
 		if err != nil {
 			return r.failed(w.tasks[i+1:], &t, err)
 		}
@@ -121,7 +121,7 @@ func (r *upRun) failed(pending []task, at *task, err error) error {
 }
 
 // step tells Config.Progress before and after one of the steps.
-func (r *upRun) step(ctx context.Context, name string, do func() error) error {
+func (r *upRun) step(name string, do func() error) error {
 	begin := time.Now()
 	r.cfg.Progress(Progress{Step: name, Done: r.finished, Total: r.steps})
 	if err := do(); err != nil {
@@ -140,7 +140,7 @@ func (r *upRun) prepare(ctx context.Context, conn *sql.Conn, w *work) error {
 		}
 	}
 	for _, list := range w.columns {
-		err := r.step(ctx, "add columns to "+list[0].table, func() error { return r.addColumns(ctx, conn, list) })
+		err := r.step("add columns to "+list[0].table, func() error { return r.addColumns(ctx, conn, list) })
 		if err != nil {
 			return fmt.Errorf("adding columns to %q: %w", list[0].table, err)
 		}
