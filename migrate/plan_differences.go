@@ -224,7 +224,7 @@ func foreignKeyDifferences(ctx context.Context, s session, table string) (list [
 }
 
 // indexDifference says what of a recorded version's index, or of our name, is not as it was built.
-func (s source) indexDifference(there presence) Difference {
+func (s *source) indexDifference(there presence) Difference {
 	d := Difference{
 		Table: s.index.table, Have: "without an index " + s.index.index, Want: s.index.index + " " + s.index.definition,
 		Consequence: "what it serves reads the whole table", Fix: statement(s.up),
