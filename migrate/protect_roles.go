@@ -96,7 +96,7 @@ func (r *protectRun) checkRoles(ctx context.Context) error {
 	}
 	app := r.cfg.AppRole
 	found, err := readRows[danger](ctx, r.tx, dangers+`
-		WHERE pg_has_role($1::text::name, name::name, 'MEMBER') ORDER BY name <> $1::text, name, what`,
+		WHERE pg_has_role($1::text::name, to_regrole(quote_ident(name))::oid, 'MEMBER') ORDER BY name <> $1::text, name, what`,
 		app, r.cfg.SystemRole, r.set.oids(), r.trusted())
 	if err != nil {
 		return err
