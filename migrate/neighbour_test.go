@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"gorm.io/driver/postgres"
 
 	"github.com/courtroll/courtroll/migrate"
 	"github.com/courtroll/courtroll/models"
@@ -251,10 +252,11 @@ func TestProtectAsksForOwnersLogins(t *testing.T) {
 	t.Run("a member of the owner", func(t *testing.T) {
 		t.Parallel()
 		n := setupNeighbour(t)
-		for _, table := range []string{"tenants", "audit_logs"} {
-			n.super.exec(t, `ALTER TABLE `+table+` OWNER TO `+n.OwnerRole)
-		}
-		n.super.exec(t, `REVOKE `+n.role+` FROM `+n.OwnerRole, `REVOKE ALL ON tenants, audit_logs FROM `+n.role, `GRANT `+n.OwnerRole+` TO `+n.role)
+		// The owner of the tests is the whole server's, so the tables get one of their own.
+		deploy, login := n.protected.role(t, "deploy", "")
+		n.super.exec(t, `ALTER TABLE tenants OWNER TO `+deploy, `ALTER TABLE audit_logs OWNER TO `+deploy,
+			`REVOKE ALL ON tenants, audit_logs FROM `+n.role, `REVOKE `+n.role+` FROM `+n.OwnerRole, `GRANT CREATE, USAGE ON SCHEMA public TO `+deploy, `GRANT `+deploy+` TO `+n.role)
+		n.owner, n.sql = n.Open(postgres.New(postgres.Config{Conn: login}), nil), login
 		n.up(t)
 		n.untrusted(t, n.role)
 		cfg := n.config()
