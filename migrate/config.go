@@ -43,9 +43,9 @@ type Config struct {
 	SystemRole string
 
 	// TrustedRoles are further roles that keep what was granted to them on the
-	// protected tables (a reporting login, another program's) and see every row.
-	// Protect refuses while a role has privileges there and is not listed.
-	// Default: none.
+	// protected tables (a reporting login, another program's, be it their owner's) and
+	// see every row. Protect refuses while a role has privileges there, or a login other
+	// than the handle's can act as a table's owner, and is not listed. Default: none.
 	TrustedRoles []string
 
 	// MaxValueChars is the number of characters above which the triggers of

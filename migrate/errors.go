@@ -31,8 +31,8 @@ var (
 	ErrUnknownVersion = errors.New("recorded by a newer release than this binary")
 
 	// ErrIndexDiffers means that the database has a relation of an index's name
-	// that is not that index. It comes inside an [UpError]; the relation is left
-	// alone: rename it and run again.
+	// that is not that index. It comes inside an [UpError] or a [DownError]; the
+	// relation is left alone: rename it and run again.
 	ErrIndexDiffers = errors.New("the name belongs to something else")
 
 	// ErrNoSchema means that no schema of the search_path exists, so that there
@@ -58,40 +58,56 @@ func (e *VersionError) Unwrap() error { return e.Err }
 // use. The table is left as it is.
 type TableError struct {
 	Table string
-	// Missing are the columns that it lacks, in the order they should have.
+	// Missing are the columns that it lacks and that Up cannot add, in the order they
+	// should have: no value would be true of the rows that are there. Add them with
+	// the values that they should have.
 	Missing []string
+	// Unfit are the columns of a type that courtroll's SQL cannot work with. Each
+	// has the SQL that changes it.
+	Unfit []Difference
 	// Kind is what it is if it is no table: "view", "sequence", ….
 	Kind string
 }
 
 func (e *TableError) Error() string {
 	if e.Kind != "" {
-		return fmt.Sprintf("migrate: %q is a %s, not a table", e.Table, e.Kind)
+		return fmt.Sprintf("migrate: %q is a %s, not a table: rename it", e.Table, e.Kind)
 	}
-	return fmt.Sprintf("migrate: table %q exists without columns %s", e.Table, strings.Join(e.Missing, ", "))
+	var parts []string
+	if len(e.Missing) > 0 {
+		parts = append(parts, fmt.Sprintf("exists without columns %s: add them, with the values of the rows that are there", strings.Join(e.Missing, ", ")))
+	}
+	for _, d := range e.Unfit {
+		parts = append(parts, fmt.Sprintf("column %s is %s, not %s: %s", d.Column, d.Have, d.Want, d.Fix))
+	}
+	return fmt.Sprintf("migrate: table %q: %s", e.Table, strings.Join(parts, "; "))
 }
 
 // UpError says how far an Up came that began to change the database. What is
 // in Created and Applied is committed, and a further Up goes on from there.
 type UpError struct {
-	// Created are the tables that this call made.
-	Created []string
+	// Created are the tables that this call made, Added the columns that it added.
+	Created, Added []string
 	// Applied are the versions that this call finished, in order.
 	Applied []Migration
-	// Failed is the version that failed. Its Version is 0 when creating the
-	// tables failed. A transactional version has left nothing behind; an index
-	// build may have left an invalid index, which the next Up replaces.
+	// Rebuilt are the recorded versions whose invalid index this call replaced.
+	Rebuilt []Migration
+	// Failed is the version that failed. Its Version is 0 when creating the tables or
+	// adding columns failed. A transactional version has left nothing behind; an
+	// index build may have left an invalid index, which the next Up replaces.
 	Failed Migration
+	// Pending are the versions after the failed one that were still to be run.
+	Pending []Migration
 	// Err is why.
 	Err error
 }
 
 func (e *UpError) Error() string {
 	if e.Failed.Version == 0 {
-		return fmt.Sprintf("migrate: creating tables: %v", e.Err)
+		return fmt.Sprintf("migrate: preparing the tables: %v", e.Err)
 	}
 	return fmt.Sprintf("migrate: applying version %d (%s), after %d others: %v",
-		e.Failed.Version, e.Failed.Name, len(e.Applied), e.Err)
+		e.Failed.Version, e.Failed.Name, len(e.Applied)+len(e.Rebuilt), e.Err)
 }
 
 func (e *UpError) Unwrap() error { return e.Err }

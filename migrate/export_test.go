@@ -33,5 +33,5 @@ func Checksums(files fs.FS) (sums []string, err error) {
 	return sums, err
 }
 
-// Jitter and Columns are tested alone.
+// Jitter is tested alone.
 var Jitter = jitter

@@ -12,16 +12,25 @@ const probeTable = "courtroll_index_probe"
 
 // tableIndex is an index as the catalogue has it.
 type tableIndex struct {
-	name  string
-	valid bool
+	schema, name string
+	valid        bool
 	// definition is the server's text of it without its own and its table's name.
 	definition string
+}
+
+// presence is what of an index is there.
+type presence struct {
+	own *tableIndex // the index of our name
+	// differs means that our name stands for something else.
+	differs bool
+	// match is the name of a valid index of the wanted definition, ours before another's.
+	match string
 }
 
 // applyIndexBuild builds an index outside a transaction and records it. Each
 // step may be the last before a crash: the next Up finds an invalid index and
 // replaces it, or finds the finished one and records it.
-func applyIndexBuild(ctx context.Context, conn *sql.Conn, s source) (matched string, err error) {
+func (r *upRun) applyIndexBuild(ctx context.Context, conn *sql.Conn, s task) (matched string, err error) {
 	want, err := s.index.serverDefinition(ctx, conn)
 	if err != nil {
 		return "", fmt.Errorf("reading the definition: %w", err)
@@ -30,47 +39,68 @@ func applyIndexBuild(ctx context.Context, conn *sql.Conn, s source) (matched str
 	if err != nil {
 		return "", err
 	}
-	if there == "" {
-		if err := s.index.build(ctx, conn, s.up, want); err != nil {
-			return "", err
-		}
-	}
-	if there != s.index.index {
-		matched = there
-	}
-	return matched, insertRecord(ctx, conn, s)
-}
-
-// find returns the name of a valid index of the wanted definition, ours before
-// another's, and removes an invalid one of our name. With the lock held, nobody
-// can be building that one: its builder's session died or was interrupted.
-func (b *indexBuild) find(ctx context.Context, conn *sql.Conn, want string) (string, error) {
-	indexes, err := readIndexes(ctx, conn, b.table)
-	if err != nil {
+	if err := s.index.ensure(ctx, conn, s.up, want, there); err != nil {
 		return "", err
 	}
-	found := ""
-	for _, i := range indexes {
-		switch {
-		case i.name == b.index && !i.valid:
-			err = b.drop(ctx, conn)
-		case i.name == b.index && i.definition == want:
-			return i.name, nil
-		case i.name == b.index:
-			err = fmt.Errorf("index %q: %w", b.index, ErrIndexDiffers)
-		case i.valid && i.definition == want && found == "":
-			found = i.name
-		}
-		if err != nil {
-			return "", err
-		}
+	if there.match != s.index.index {
+		matched = there.match
 	}
-	return found, nil
+	if s.again {
+		return matched, nil
+	}
+	return matched, insertRecord(ctx, conn, s.source)
 }
 
-func (b *indexBuild) drop(ctx context.Context, conn *sql.Conn) error {
-	if _, err := conn.ExecContext(ctx, `DROP INDEX CONCURRENTLY IF EXISTS `+b.index); err != nil {
-		return fmt.Errorf("dropping the invalid index %q: %w", b.index, err)
+// ensure builds the index if none serves, in the place of an invalid one of our
+// name. With the lock held, nobody can be building that one: its builder's session
+// died or was interrupted.
+func (b *indexBuild) ensure(ctx context.Context, conn *sql.Conn, statement, want string, there presence) error {
+	if there.own != nil && !there.own.valid {
+		if err := there.own.drop(ctx, conn); err != nil {
+			return err
+		}
+	} else if there.differs {
+		return fmt.Errorf("index %q: %w", b.index, ErrIndexDiffers)
+	}
+	if there.match != "" {
+		return nil
+	}
+	return b.build(ctx, conn, statement, want)
+}
+
+// find looks for the index among those of its table.
+func (b *indexBuild) find(ctx context.Context, s session, want string) (presence, error) {
+	indexes, err := readIndexes(ctx, s, b.table)
+	if err != nil {
+		return presence{}, err
+	}
+	var there presence
+	for _, i := range indexes {
+		serves := i.valid && want != "" && i.definition == want
+		if i.name == b.index {
+			there.own, there.differs = &i, i.valid && !serves
+		}
+		if serves && (i.name == b.index || there.match == "") {
+			there.match = i.name
+		}
+	}
+	return there, nil
+}
+
+// sql drops the index, in the schema of its table: an index of the same name may stand
+// before it in the search_path.
+func (i *tableIndex) sql() string {
+	return `DROP INDEX CONCURRENTLY IF EXISTS ` + ident(i.schema, i.name)
+}
+
+// drop waits for the transactions that may use the index, and nobody waits for it.
+func (i *tableIndex) drop(ctx context.Context, conn *sql.Conn) error {
+	err := withoutTimeouts(ctx, conn, func() error {
+		_, err := conn.ExecContext(ctx, i.sql())
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("dropping the index %q: %w", i.name, err)
 	}
 	return nil
 }
@@ -85,16 +115,14 @@ func (b *indexBuild) build(ctx context.Context, conn *sql.Conn, statement, want 
 	if err != nil {
 		return err
 	}
-	indexes, err := readIndexes(ctx, conn, b.table)
+	there, err := b.find(ctx, conn, want)
 	if err != nil {
 		return err
 	}
-	for _, i := range indexes {
-		if i.name == b.index && i.valid && i.definition == want {
-			return nil
-		}
+	if there.match != b.index {
+		return fmt.Errorf("index %q: %w", b.index, ErrIndexDiffers)
 	}
-	return fmt.Errorf("index %q: %w", b.index, ErrIndexDiffers)
+	return nil
 }
 
 // serverDefinition asks the server how it would write the index down: it is
@@ -132,10 +160,11 @@ func (b *indexBuild) probe(ctx context.Context, tx *sql.Tx) (string, error) {
 // readIndexes lists a table's indexes in the order they were made.
 func readIndexes(ctx context.Context, s session, table string) ([]tableIndex, error) {
 	rows, err := s.QueryContext(ctx, `
-		SELECT c.relname::text, i.indisvalid AND i.indisready,
+		SELECT cn.nspname::text, c.relname::text, i.indisvalid AND i.indisready,
 			replace(pg_get_indexdef(c.oid), format('INDEX %I ON %I.%I ', c.relname, tn.nspname, t.relname), 'INDEX ON ')
 		FROM pg_catalog.pg_index i
 		JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+		JOIN pg_catalog.pg_namespace cn ON cn.oid = c.relnamespace
 		JOIN pg_catalog.pg_class t ON t.oid = i.indrelid
 		JOIN pg_catalog.pg_namespace tn ON tn.oid = t.relnamespace
 		WHERE i.indrelid = to_regclass(quote_ident($1))
@@ -147,7 +176,7 @@ func readIndexes(ctx context.Context, s session, table string) ([]tableIndex, er
 	var list []tableIndex
 	for rows.Next() {
 		var i tableIndex
-		if err := rows.Scan(&i.name, &i.valid, &i.definition); err != nil {
+		if err := rows.Scan(&i.schema, &i.name, &i.valid, &i.definition); err != nil {
 			return nil, fmt.Errorf("reading indexes of %q: %w", table, err)
 		}
 		list = append(list, i)

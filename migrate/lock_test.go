@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -44,12 +45,20 @@ func child(dsn string) int {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	applied, err := startUps(ctx, db, 3)
+	applied, err := startUps(ctx, db, upsOfChild())
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	return exitCode(json.NewEncoder(os.Stdout).Encode(applied))
+}
+
+// upsOfChild is how many Ups a child starts together.
+func upsOfChild() int {
+	if n, err := strconv.Atoi(os.Getenv(childUps)); err == nil {
+		return n
+	}
+	return 3
 }
 
 func exitCode(err error) int {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"strings"
 
 	"gorm.io/gorm"
@@ -37,8 +36,13 @@ type Migration struct {
 type Result struct {
 	// Created are the tables that did not exist.
 	Created []string
+	// Added are the columns that a table of another program lacked, as
+	// "audit_logs.ip_address".
+	Added []string
 	// Applied are the versions that were not recorded, in order.
 	Applied []Migration
+	// Rebuilt are the recorded versions whose index was invalid, in order.
+	Rebuilt []Migration
 }
 
 // New returns a migrator on db, which is the handle of the role that owns the
@@ -50,18 +54,31 @@ func New(db *gorm.DB, cfg Config) *Migrator {
 }
 
 // Up brings the database to this binary's version: it creates those of the two
-// tables that do not exist and runs the migrations that are not recorded. It
-// may be called by any number of instances at once: one does the work, the
-// others wait for it and find nothing to do.
+// tables that do not exist, adds columns that are missing in those that do, and runs
+// the migrations that are not recorded. It may be called by any number of instances
+// at once: one does the work, the others wait for it and find nothing to do.
 //
-// When it returns nil, all is committed. A table that exists is not altered:
-// it must have the nine columns, else the error is a [TableError]. Nothing was
-// changed if the error is ErrAppHandle, ErrInTransaction, ErrLocked, ErrNoSchema,
-// a [VersionError] or a bare [TableError]; an [UpError] says how far it came.
-// Up may be run again after any error and after a crash at any point.
+// When it returns nil, all is committed. Of a table that exists no row and no column
+// is altered, nor its row-level security, its triggers or its privileges. A column
+// that is missing is added where that touches no row: one that may be null, and of
+// tenants is_active, plan, created_at and updated_at with their defaults. Any other
+// that is missing, and a type that courtroll's SQL cannot work with, is a [TableError].
+// What differs otherwise is left, and listed by [Migrator.Plan].
 //
-// Index builds are concurrent. They wait for transactions that are older, so a
-// transaction left open anywhere in the database holds Up until ctx ends.
+// Nothing was changed if the error is ErrAppHandle, ErrInTransaction, ErrLocked,
+// ErrNoSchema, a [VersionError] or a bare [TableError]; an [UpError] says how far it
+// came. Up may be run again after any error and after a crash at any point. An index of
+// ours that is invalid is built again, of a recorded version, too; one that was
+// dropped is not.
+//
+// What alters a table is in short transactions that step back where it is in use, as
+// [Config.TableLockTimeout] says; [ErrTableBusy] then comes inside an UpError. Index
+// builds are concurrent, and no reader or writer waits for them or for ANALYZE. They
+// wait for transactions that are older, so a transaction left open anywhere in the
+// database holds Up until ctx ends.
+//
+// [Config.Progress] is told before and after each table, column and version; Done and
+// Total count those of this Up.
 func (m *Migrator) Up(ctx context.Context) (Result, error) {
 	pool, err := m.pool()
 	if err != nil {
@@ -97,84 +114,6 @@ func (m *Migrator) pool() (*sql.DB, error) {
 		return nil, fmt.Errorf("migrate: reading the handle's pool: %w", err)
 	}
 	return pool, nil
-}
-
-// upRun is one Up under the lock.
-type upRun struct {
-	cfg  Config
-	list []source
-	done Result
-}
-
-// up first reads everything that could stop it, so that it stops before the
-// first change. No other Up can come between: they all take the lock.
-func (r *upRun) up(ctx context.Context, conn *sql.Conn) error {
-	records, err := readRecords(ctx, conn)
-	if err != nil {
-		return err
-	}
-	if err := checkRecords(r.list, records); err != nil {
-		return err
-	}
-	if err := r.tables(ctx, conn, records); err != nil {
-		return err
-	}
-	for _, s := range r.list {
-		if _, ok := records[s.Version]; ok {
-			continue
-		}
-		if err := r.apply(ctx, conn, s); err != nil {
-			return &UpError{Created: r.done.Created, Applied: r.done.Applied, Failed: s.Migration, Err: err}
-		}
-	}
-	return nil
-}
-
-// tables creates what is missing. A table made anew has nothing of what was
-// recorded for the one before it, so all versions become pending first: each may
-// be repeated.
-func (r *upRun) tables(ctx context.Context, conn *sql.Conn, records map[int]record) error {
-	missing, err := missingTables(ctx, conn)
-	if err != nil || len(missing) == 0 {
-		return err
-	}
-	if err := forgetRecords(ctx, conn, records); err != nil {
-		return &UpError{Err: err}
-	}
-	if err := createTables(ctx, conn, missing); err != nil {
-		return &UpError{Err: err}
-	}
-	for _, t := range missing {
-		r.done.Created = append(r.done.Created, t.name)
-		r.cfg.Logger.InfoContext(ctx, "created table", slog.String("table", t.name))
-	}
-	return nil
-}
-
-func (r *upRun) apply(ctx context.Context, conn *sql.Conn, s source) (err error) {
-	if s.index == nil {
-		err = applyInTransaction(ctx, conn, s)
-	} else {
-		s.Matched, err = applyIndexBuild(ctx, conn, s)
-	}
-	if err != nil {
-		return err
-	}
-	r.done.Applied = append(r.done.Applied, s.Migration)
-	r.cfg.Logger.InfoContext(ctx, "applied migration", slog.Int("version", s.Version),
-		slog.String("name", s.Name), slog.String("matched", s.Matched))
-	return nil
-}
-
-// applyInTransaction commits the statements and their record together: a crash
-// leaves both or neither.
-func applyInTransaction(ctx context.Context, conn *sql.Conn, s source) error {
-	return inTransaction(ctx, conn, func(tx *sql.Tx) error {
-		if _, err := tx.ExecContext(ctx, s.up); err != nil {
-			return err
-		}
-		return insertRecord(ctx, tx, s)
-	})
 }
 
 func inTransaction(ctx context.Context, conn *sql.Conn, fn func(*sql.Tx) error) error {

@@ -60,6 +60,11 @@ type Report struct {
 // changes and reads them for the keys that it adds; where it does not get one it
 // steps back, and tries again as [Config.TableLockTimeout] says.
 //
+// Another program that owns a table, or is a member of its owner, would find it empty
+// without any error: Protect refuses with an [UntrustedError] until Config.TrustedRoles
+// names its login. One that logs in as the very role of this handle cannot be told from
+// it: give it a login of its own first.
+//
 // A unique index that was scoped is no longer the one that ON CONFLICT (slug) asks
 // for: name the tenant column there, too.
 //

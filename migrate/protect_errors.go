@@ -121,9 +121,10 @@ func (e *ProtectError) Error() string {
 
 func (e *ProtectError) Unwrap() error { return e.Err }
 
-// UntrustedError lists the roles that have privileges on protected tables. To
-// each, revoke them, or list the role in [Config.TrustedRoles]. PUBLIC stands for
-// all roles, the app's too, so it can only be revoked.
+// UntrustedError lists the roles that have privileges on protected tables, and the
+// logins other than the handle's that own one or are members of its owner. To each,
+// revoke them, or list the role in [Config.TrustedRoles]. PUBLIC stands for all
+// roles, the app's too, so it can only be revoked.
 type UntrustedError struct {
 	// Roles are, by table ("schema.table"), the roles in order.
 	Roles map[string][]string

@@ -313,7 +313,7 @@ func TestProtectCreatesRoles(t *testing.T) {
 		p := setupLibrary(t)
 		super := p.Open(postgres.Open(p.SuperDSN), nil)
 		cfg := p.config()
-		cfg.AppRole, cfg.SystemRole, cfg.TrustedRoles = p.Name+"_new", p.Name+"_sys", []string{p.AppRole}
+		cfg.AppRole, cfg.SystemRole, cfg.TrustedRoles = p.Name+"_new", p.Name+"_sys", []string{p.AppRole, p.OwnerRole}
 		if err := super.SetupJoinTable(&Book{}, "Tags", &BookTag{}); err != nil {
 			t.Fatal(err)
 		}

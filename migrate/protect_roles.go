@@ -96,7 +96,7 @@ func (r *protectRun) checkRoles(ctx context.Context) error {
 	}
 	app := r.cfg.AppRole
 	found, err := readRows[danger](ctx, r.tx, dangers+`
-		WHERE pg_has_role($1::text::name, name::name, 'MEMBER') ORDER BY name <> $1::text, name, what`,
+		WHERE pg_has_role($1::text::name, to_regrole(quote_ident(name))::oid, 'MEMBER') ORDER BY name <> $1::text, name, what`,
 		app, r.cfg.SystemRole, r.set.oids(), r.trusted())
 	if err != nil {
 		return err
@@ -160,16 +160,22 @@ type privilege struct {
 }
 
 // checkPrivileges refuses to shut out a role that nobody spoke of, and to leave
-// it a way in.
+// it a way in. Of a table that another login owns, directly or as a member, that
+// login would see no row any more, without an error: the owner is bound, too.
 func (r *protectRun) checkPrivileges(ctx context.Context) error {
 	list, err := readRows[privilege](ctx, r.tx, `
-		SELECT DISTINCT n.nspname || '.' || c.relname AS table, coalesce(g.rolname, '`+public+`') AS role
-		FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+		WITH tables AS (SELECT c.oid, c.relacl, c.relowner, n.nspname || '.' || c.relname AS name
+			FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = ANY ($1::bigint[]::oid[]))
+		SELECT c.name AS table, coalesce(g.rolname, '`+public+`') AS role
+		FROM tables c
 		CROSS JOIN LATERAL (SELECT grantee FROM aclexplode(c.relacl)
 			UNION SELECT x.grantee FROM pg_attribute a, aclexplode(a.attacl) x WHERE a.attrelid = c.oid AND NOT a.attisdropped) acl
 		LEFT JOIN pg_roles g ON g.oid = acl.grantee
-		WHERE c.oid = ANY ($1::bigint[]::oid[]) AND acl.grantee <> c.relowner
-			AND NOT coalesce(g.rolsuper OR g.rolbypassrls OR g.rolname = ANY ($2::text[]), false)
+		WHERE acl.grantee <> c.relowner AND NOT coalesce(g.rolsuper OR g.rolbypassrls OR g.rolname = ANY ($2::text[]), false)
+		UNION SELECT c.name, l.rolname
+		FROM tables c JOIN pg_roles l ON pg_has_role(l.oid, c.relowner, 'MEMBER')
+		WHERE l.rolcanlogin AND NOT l.rolsuper AND NOT l.rolbypassrls AND l.rolname <> session_user
+			AND NOT EXISTS (SELECT FROM unnest($2::text[]) trusted WHERE pg_has_role(l.oid, trusted::name, 'USAGE'))
 		ORDER BY 1, 2`, r.set.oids(), append(r.trusted(), r.logins()...))
 	if err != nil || len(list) == 0 {
 		return err

@@ -75,18 +75,6 @@ func checkRecords(list []source, records map[int]record) error {
 	return nil
 }
 
-// forgetRecords makes all versions pending.
-func forgetRecords(ctx context.Context, s session, records map[int]record) error {
-	if len(records) == 0 {
-		return nil
-	}
-	if _, err := s.ExecContext(ctx, `DELETE FROM `+recordsTable); err != nil {
-		return fmt.Errorf("emptying %s: %w", recordsTable, err)
-	}
-	clear(records)
-	return nil
-}
-
 func insertRecord(ctx context.Context, s session, src source) error {
 	_, err := s.ExecContext(ctx,
 		`INSERT INTO `+recordsTable+` (version, name, checksum) VALUES ($1, $2, $3)`,
@@ -96,3 +84,8 @@ func insertRecord(ctx context.Context, s session, src source) error {
 	}
 	return nil
 }
+
+const (
+	deleteRecords = `DELETE FROM ` + recordsTable
+	deleteRecord  = deleteRecords + ` WHERE version = $1`
+)

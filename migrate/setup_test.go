@@ -22,6 +22,9 @@ import (
 // migrates the database of that DSN, reports, and ends.
 const childVariable = "COURTROLL_TEST_MIGRATE_DSN"
 
+// childUps is how many Ups that instance starts together, 3 if it is empty.
+const childUps = "COURTROLL_TEST_MIGRATE_UPS"
+
 func TestMain(m *testing.M) {
 	if dsn := os.Getenv(childVariable); dsn != "" {
 		os.Exit(child(dsn))

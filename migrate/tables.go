@@ -3,14 +3,14 @@ package migrate
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
+	"errors"
 	"fmt"
-	"slices"
-	"sync"
+	"strings"
 
 	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
 	"gorm.io/gorm/logger"
-	"gorm.io/gorm/schema"
 
 	"github.com/courtroll/courtroll/models"
 )
@@ -27,31 +27,33 @@ var tables = []table{
 	{recordsTable, nil},
 }
 
-// missingTables returns the tables to create. One that exists must be usable
-// as it stands. Names are looked up as statements look them up: the first in
-// the search_path counts, be it in a later schema of it or not.
-func missingTables(ctx context.Context, s session) ([]table, error) {
-	var missing []table
+// readTables finds the tables to create and the columns to add. A table that exists
+// must be usable as it stands. Names are looked up as statements look them up: the
+// first in the search_path counts, be it in a later schema of it or not.
+func (w *work) readTables(ctx context.Context, s session) error {
 	for _, t := range tables {
 		kind, err := relationKind(ctx, s, t.name)
 		switch {
 		case err != nil:
-			return nil, err
+			return err
 		case kind == "":
-			missing = append(missing, t)
+			w.missing = append(w.missing, t)
+			continue
 		case kind != "table":
-			return nil, &TableError{Table: t.name, Kind: kind}
-		default:
-			err = checkColumns(ctx, s, t)
+			return &TableError{Table: t.name, Kind: kind}
 		}
+		columns, err := missingColumns(ctx, s, t)
 		if err != nil {
-			return nil, err
+			return err
+		}
+		if len(columns) > 0 {
+			w.columns = append(w.columns, columns)
 		}
 	}
-	if len(missing) > 0 {
-		return missing, checkSchema(ctx, s)
+	if len(w.missing) > 0 {
+		return checkSchema(ctx, s)
 	}
-	return nil, nil
+	return nil
 }
 
 // relationKind says what the name stands for in the search_path, "" if for nothing.
@@ -67,36 +69,6 @@ func relationKind(ctx context.Context, s session, name string) (string, error) {
 	return kinds[0], nil
 }
 
-func checkColumns(ctx context.Context, s session, t table) error {
-	want, err := columnNames(t)
-	if err != nil {
-		return err
-	}
-	have, err := queryStrings(ctx, s, `
-		SELECT attname::text FROM pg_catalog.pg_attribute
-		WHERE attrelid = to_regclass(quote_ident($1)) AND attnum > 0 AND NOT attisdropped`, t.name)
-	if err != nil {
-		return err
-	}
-	missing := slices.DeleteFunc(want, func(name string) bool { return slices.Contains(have, name) })
-	if len(missing) > 0 {
-		return &TableError{Table: t.name, Missing: missing}
-	}
-	return nil
-}
-
-// columnNames returns a table's columns in order, as its model has them.
-func columnNames(t table) ([]string, error) {
-	if t.model == nil {
-		return nil, nil
-	}
-	parsed, err := schema.Parse(t.model, &sync.Map{}, schema.NamingStrategy{})
-	if err != nil {
-		return nil, fmt.Errorf("migrate: reading the model of %q: %w", t.name, err)
-	}
-	return slices.Clone(parsed.DBNames), nil
-}
-
 func checkSchema(ctx context.Context, s session) error {
 	schemas, err := queryStrings(ctx, s, `SELECT current_schema()::text WHERE current_schema() IS NOT NULL`)
 	if err != nil {
@@ -108,19 +80,61 @@ func checkSchema(ctx context.Context, s session) error {
 	return nil
 }
 
-// createTables makes the tables in one transaction: a crash leaves all or none.
-//
-// GORM runs on a handle of its own over that transaction, so that nothing of
-// the caller's handle (logger, dry run, naming, callbacks) shapes the tables.
-func createTables(ctx context.Context, conn *sql.Conn, missing []table) error {
-	return inTransaction(ctx, conn, func(tx *sql.Tx) error {
-		db, err := gorm.Open(postgres.New(postgres.Config{Conn: tx}),
-			&gorm.Config{Logger: logger.Discard, SkipDefaultTransaction: true})
-		if err != nil {
-			return err
+// createSQL is the statement that makes the table. It is GORM's, of a handle of its own
+// that reaches no database, so that nothing of the caller's handle (logger, dry run,
+// naming, callbacks) shapes the table.
+func (t table) createSQL() (string, error) {
+	if t.model == nil {
+		return createRecords, nil
+	}
+	var sent recorder
+	db, err := gorm.Open(postgres.New(postgres.Config{Conn: &sent}), &gorm.Config{
+		Logger: logger.Discard, SkipDefaultTransaction: true, DisableAutomaticPing: true,
+	})
+	if err != nil {
+		return "", fmt.Errorf("migrate: reading the model of %q: %w", t.name, err)
+	}
+	if err := db.Migrator().CreateTable(t.model); err != nil {
+		return "", fmt.Errorf("migrate: reading the model of %q: %w", t.name, err)
+	}
+	return strings.Join(sent, ";\n"), nil
+}
+
+// recorder is the pool of a handle whose statements go nowhere.
+type recorder []string
+
+var errNowhere = errors.New("this handle only writes statements down")
+
+func (r *recorder) ExecContext(_ context.Context, query string, args ...any) (sql.Result, error) {
+	if len(args) > 0 {
+		return nil, errNowhere
+	}
+	*r = append(*r, query)
+	return driver.RowsAffected(0), nil
+}
+
+func (*recorder) PrepareContext(context.Context, string) (*sql.Stmt, error) {
+	return nil, errNowhere
+}
+
+func (*recorder) QueryContext(context.Context, string, ...any) (*sql.Rows, error) {
+	return nil, errNowhere
+}
+
+func (*recorder) QueryRowContext(context.Context, string, ...any) *sql.Row { return new(sql.Row) }
+
+// createTables makes the tables in one transaction: a crash leaves all or none. A
+// table made anew has nothing of what was recorded for the one before it, so all
+// versions become pending with it: each may be repeated.
+func (r *upRun) createTables(ctx context.Context, conn *sql.Conn, w *work) error {
+	return r.cfg.briefly(ctx, conn, func(tx *sql.Tx) error {
+		if w.forget {
+			if _, err := tx.ExecContext(ctx, deleteRecords); err != nil {
+				return fmt.Errorf("emptying %s: %w", recordsTable, err)
+			}
 		}
-		for _, t := range missing {
-			if err := createTable(ctx, db, t); err != nil {
+		for _, t := range w.missing {
+			if err := t.create(ctx, tx); err != nil {
 				return fmt.Errorf("creating %q: %w", t.name, err)
 			}
 		}
@@ -128,11 +142,13 @@ func createTables(ctx context.Context, conn *sql.Conn, missing []table) error {
 	})
 }
 
-func createTable(ctx context.Context, db *gorm.DB, t table) error {
-	if t.model == nil {
-		return db.WithContext(ctx).Exec(createRecords).Error
+func (t table) create(ctx context.Context, tx *sql.Tx) error {
+	statement, err := t.createSQL()
+	if err != nil {
+		return err
 	}
-	return db.WithContext(ctx).AutoMigrate(t.model)
+	_, err = tx.ExecContext(ctx, statement)
+	return err
 }
 
 func queryStrings(ctx context.Context, s session, query string, args ...any) ([]string, error) {
