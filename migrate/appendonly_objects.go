@@ -39,7 +39,7 @@ func (r *appendRun) functions() []*ownFunction {
 		purge.callers = []string{r.cfg.RetentionRole}
 	}
 	const trigger = "() RETURNS trigger\nLANGUAGE plpgsql VOLATILE"
-	return []*ownFunction{of(guardFunction, "", trigger, guardBody), of(clockFunction, "", trigger, r.clockBody()), purge}
+	return []*ownFunction{of(guardFunction, "", trigger, r.guardBody()), of(clockFunction, "", trigger, r.clockBody()), purge}
 }
 
 // ensureObjects makes functions and triggers what they should be. Where there is one

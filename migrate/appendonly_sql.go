@@ -27,25 +27,32 @@ const (
 	retentionEnd     = "courtroll.retention_before"
 )
 
-// guardBody lets the purge pass, and refuses all else. The setting is anybody's to
+// guardFrame lets the purge pass, and refuses all else. The setting is anybody's to
 // set, and a cascade of a foreign key runs as the table's owner: so it has to
-// be the owner, and a statement that no trigger runs.
+// be the owner, and a statement that no trigger runs. That the owner still is the one
+// that is named is asked once for a statement and not for each row.
 //
 // It has no search_path of its own, for that would cost time for each row: instead
 // each function and operator is written with its schema.
-const guardBody = `
+const guardFrame = `
 BEGIN
 	IF TG_OP OPERATOR(pg_catalog.=) 'DELETE' AND pg_catalog.pg_trigger_depth() OPERATOR(pg_catalog.=) 1
-		AND pg_catalog.length(pg_catalog.current_setting('` + retentionSetting + `', true)) OPERATOR(pg_catalog.>) 0 THEN
-		IF EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) TG_RELID
-				AND pg_catalog.pg_get_userbyid(c.relowner) OPERATOR(pg_catalog.=) CURRENT_USER) THEN
+		AND pg_catalog.length(pg_catalog.current_setting('` + retentionSetting + `', true)) OPERATOR(pg_catalog.>) 0
+		AND CURRENT_USER OPERATOR(pg_catalog.=) %s THEN
+		IF TG_LEVEL OPERATOR(pg_catalog.=) 'ROW' THEN
 			RETURN OLD;
 		END IF;
+		IF EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) TG_RELID
+				AND pg_catalog.pg_get_userbyid(c.relowner) OPERATOR(pg_catalog.=) CURRENT_USER) THEN
+			RETURN NULL;
+		END IF;
 	END IF;
-	RAISE EXCEPTION '% of % is refused: entries of the audit trail stay as they are, and are removed by Retain alone', TG_OP, TG_RELID::pg_catalog.regclass
+	RAISE EXCEPTION '%% of %% is refused: entries of the audit trail stay as they are, and are removed by Retain alone', TG_OP, TG_RELID::pg_catalog.regclass
 		USING ERRCODE = '` + StateAppendOnly + `', SCHEMA = TG_TABLE_SCHEMA, TABLE = TG_TABLE_NAME;
 END
 `
+
+func (r *appendRun) guardBody() string { return fmt.Sprintf(guardFrame, literal(r.log.Owner)) }
 
 // clockFrame gives an entry the time of its INSERT. Who is known to write entries
 // of his own gets it at once; of others it is asked whether they are free to choose it.

@@ -18,6 +18,7 @@ SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_custom_plan
 SET enable_seqscan = off
 SET enable_bitmapscan = off
+SET jit = off
 SET datestyle = 'ISO, YMD'`
 )
 
