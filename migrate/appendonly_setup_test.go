@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5/stdlib"
+
 	"github.com/courtroll/courtroll/migrate"
 )
 
@@ -90,4 +92,22 @@ func (d *trailDesk) inTrail(t testing.TB) string {
 		UNION ALL SELECT format('policy %s %s %s', polname, pg_get_expr(polqual, polrelid), polroles::regrole[]) FROM pg_policy`)
 	slices.Sort(list)
 	return strings.Join(list, "\n")
+}
+
+// copyOne writes an entry with COPY, with a time of its own.
+func copyOne(t testing.TB, db *sql.DB) error {
+	t.Helper()
+	conn, err := db.Conn(t.Context())
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	return conn.Raw(func(c any) error {
+		pg := c.(*stdlib.Conn).Conn()
+		if _, err := pg.Exec(t.Context(), `SET courtroll.tenant_id = 'a'`); err != nil {
+			return err
+		}
+		_, err := pg.PgConn().CopyFrom(t.Context(), strings.NewReader("a\tcreate\tsheets\t2000-01-01\n"), `COPY audit_logs (tenant_id, action, resource_type, created_at) FROM STDIN`)
+		return err
+	})
 }
