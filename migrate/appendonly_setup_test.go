@@ -86,7 +86,7 @@ func (d *trailDesk) fill(t testing.TB, n int, tenants ...string) {
 func (d *trailDesk) inTrail(t testing.TB) string {
 	t.Helper()
 	list := d.lines(t, `
-		SELECT pg_get_triggerdef(oid) || tgenabled FROM pg_trigger WHERE NOT tgisinternal
+		SELECT pg_get_triggerdef(oid) || tgenabled::text FROM pg_trigger WHERE NOT tgisinternal
 		UNION ALL SELECT concat_ws(' ', pg_get_functiondef(p.oid), obj_description(p.oid, 'pg_proc'), proowner::regrole, proacl::text) FROM pg_proc p
 			WHERE pronamespace = 'public'::regnamespace AND prokind = 'f' AND prolang <> 13
 		UNION ALL SELECT format('policy %s %s %s', polname, pg_get_expr(polqual, polrelid), polroles::regrole[]) FROM pg_policy`)
