@@ -39,9 +39,9 @@ import (
 // An owner can drop the triggers, or set courtroll.retention and delete: they
 // stop mistakes of his and not his intent.
 //
-// An INSERT of one entry, with its own commit, takes as long as before within what
-// can be measured, and one of 1,000 entries 1.1 times as long. COPY takes longer than
-// that, for it puts rows one by one into a table with such a trigger.
+// The trigger of the time takes 2 µs of an INSERT of one entry (27 instead of 25,
+// without round trip and commit), and one of 1,000 entries takes 1.2 times as long. COPY
+// takes longer than that, for it puts rows one by one into a table with such a trigger.
 func (m *Migrator) AppendOnly(ctx context.Context) (Protection, error) {
 	if m.cfg.AppRole == "" {
 		return Protection{}, ErrNoAppRole

@@ -123,7 +123,7 @@ func TestAppendOnlyRefuses(t *testing.T) {
 		{"another role's column", `GRANT UPDATE (action) ON audit_logs TO STRANGER`, nil, migrate.ErrUntrustedRole},
 		{"PUBLIC", `GRANT SELECT ON audit_logs TO PUBLIC`, nil, migrate.ErrUntrustedRole},
 		{"the retention role's privilege", `GRANT SELECT ON audit_logs TO KEEPER`, nil, migrate.ErrUntrustedRole},
-		{"another owner", `ALTER TABLE audit_logs OWNER TO TRUSTED`, func(d *trailDesk, c *migrate.Config) { c.TrustedRoles = nil }, migrate.ErrNotOwner},
+		{"another owner", `ALTER TABLE audit_logs owner TO TRUSTED`, func(d *trailDesk, c *migrate.Config) { c.TrustedRoles = nil }, migrate.ErrNotOwner},
 		{"no app role", ``, func(d *trailDesk, c *migrate.Config) { c.AppRole = "" }, migrate.ErrNoAppRole},
 		{"the app as retention role", ``, func(d *trailDesk, c *migrate.Config) { c.RetentionRole = c.AppRole }, migrate.ErrUnsafeRole},
 		{"a trusted retention role", ``, func(d *trailDesk, c *migrate.Config) { c.RetentionRole = d.names["trusted"] }, migrate.ErrUnsafeRole},

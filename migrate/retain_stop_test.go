@@ -37,7 +37,7 @@ const recorded = `SELECT coalesce(sum((metadata->'data'->>'count')::bigint), 0):
 func TestRetainStopped(t *testing.T) {
 	t.Parallel()
 	d := kept(t, true)
-	const total = 4000
+	const total = 16_000
 	d.fill(t, total/2, "a", "b")
 	sums := func() {
 		t.Helper()
