@@ -95,11 +95,10 @@ func (r *appendRun) clockBody() string {
 // or one of the roles has, as superusers have. A role that was dropped is nobody's.
 func freeRole(role, how string, roles []string) string {
 	has := func(whose string) string { return `pg_catalog.pg_has_role(` + role + `, ` + whose + `, '` + how + `')` }
-	condition := `EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) TG_RELID AND ` + has("c.relowner") + `)
-			OR EXISTS (SELECT FROM pg_catalog.pg_roles o WHERE o.rolname OPERATOR(pg_catalog.=) ` + role + ` AND o.rolbypassrls)`
+	conditions := []string{`EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) TG_RELID AND ` + has("c.relowner") + `)
+			OR EXISTS (SELECT FROM pg_catalog.pg_roles o WHERE o.rolname OPERATOR(pg_catalog.=) ` + role + ` AND o.rolbypassrls)`}
 	for _, name := range roles {
-		condition += `
-			OR coalesce(` + has(`pg_catalog.to_regrole(`+literal(ident(name))+`)`) + `, false)`
+		conditions = append(conditions, `coalesce(`+has(`pg_catalog.to_regrole(`+literal(ident(name))+`)`)+`, false)`)
 	}
-	return condition
+	return strings.Join(conditions, "\n\t\t\tOR ")
 }

@@ -58,13 +58,13 @@ func TestRetainBesideWriters(t *testing.T) {
 	alone := func() {
 		ctx, cancel := context.WithTimeout(t.Context(), window)
 		defer cancel()
-		written += write(t, app, ctx, "alone")
+		written += write(ctx, t, app, "alone")
 	}
 	alone()
 	ctx, cancel := context.WithCancel(t.Context())
 	var beside sync.WaitGroup
 	n := 0
-	beside.Go(func() { n = write(t, app, ctx, "beside Retain") })
+	beside.Go(func() { n = write(ctx, t, app, "beside Retain") })
 	half := *rows / 2
 	begin, batches := time.Now(), []time.Duration(nil)
 	last := time.Duration(0)
@@ -100,7 +100,7 @@ func TestRetainBesideWriters(t *testing.T) {
 
 // write inserts entries of a tenant, each in its own transaction, one after the other
 // with little pauses, until ctx ends, and returns how many.
-func write(t *testing.T, app *sql.DB, ctx context.Context, when string) int {
+func write(ctx context.Context, t *testing.T, app *sql.DB, when string) int {
 	var took []time.Duration
 	for ctx.Err() == nil {
 		start := time.Now()
