@@ -39,82 +39,37 @@ type captureFunction struct {
 	name string // as statements have it
 }
 
-func (r *captureRun) readFunction(ctx context.Context, schema, name string) (*captureFunction, error) {
+// readFunction finds a function, given with the types of its arguments.
+func (r *protectRun) readFunction(ctx context.Context, function string) (*captureFunction, error) {
 	list, err := readRows[captureFunction](ctx, r.tx, `
 		SELECT p.oid::bigint AS oid, coalesce(obj_description(p.oid, 'pg_proc'), '') AS comment, 
 			json_build_array(p.prosrc, p.prosecdef, p.proconfig, p.provolatile, l.lanname, p.prorettype::regtype)::text AS state,
 			pg_get_userbyid(p.proowner) AS owner,
 			ARRAY(SELECT DISTINCT coalesce(g.rolname::text, '`+public+`') FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) x
 				LEFT JOIN pg_roles g ON g.oid = x.grantee WHERE x.grantee <> p.proowner ORDER BY 1) AS allowed
-		FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang WHERE p.proname = $1 AND p.pronamespace = $2::text::regnamespace AND p.pronargs = 0`, name, ident(schema))
+		FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang WHERE p.oid = to_regprocedure($1)`, function)
 	if err != nil || len(list) == 0 {
 		return nil, err
 	}
 	return &list[0], nil
 }
 
-// ensureFunction makes a table's function what it should be, and returns its name
-// in SQL. It is the trail's owner's, so that the policy for him is for it; and nobody
-// else may run it, so that nobody makes it the trigger of a table of his own.
+// ensureFunction makes a table's function what it should be.
 func (r *captureRun) ensureFunction(ctx context.Context, t *captured) (*captureFunction, error) {
-	name := captureName(t.guarded.Name)
-	function := ident(t.Schema, name)
-	statement := `CREATE OR REPLACE FUNCTION ` + function + `() RETURNS trigger
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER
-SET search_path = ` + captureSearchPath + `
-AS ` + literal(t.body())
-	have, err := r.readFunction(ctx, t.Schema, name)
+	f := &ownFunction{
+		schema: t.Schema, name: captureName(t.guarded.Name), owner: r.log.Owner, table: t.guarded.String(), body: t.body(),
+		declaration: "() RETURNS trigger\nLANGUAGE plpgsql VOLATILE SECURITY DEFINER\nSET search_path = " + captureSearchPath,
+	}
+	have, err := r.ensureOwn(ctx, f)
 	if err != nil {
 		return nil, err
 	}
-	made := note{Made: hash(statement)}
-	if have != nil {
-		n, ours := readNote(have.Comment)
-		if !ours {
-			return nil, &ProtectError{Table: t.guarded.String(), Object: name, Err: ErrCaptureTaken}
-		}
-		if made.State = n.State; n.State != hash(have.State) {
-			r.done.Drifted = append(r.done.Drifted, t.Schema+"."+name)
-			made.State = ""
-		} else if n.Made != made.Made {
-			made.State = ""
-		}
-	}
-	if made.State == "" {
-		if have, err = r.makeFunction(ctx, t.Schema, name, statement); err != nil {
-			return nil, err
-		}
-		made.State = hash(have.State)
-		if err := r.comment(ctx, `FUNCTION `+function+`()`, made); err != nil {
-			return nil, err
-		}
-	}
-	have.name = function
-	return have, r.closeFunction(ctx, have)
-}
-
-func (r *captureRun) makeFunction(ctx context.Context, schema, name, statement string) (*captureFunction, error) {
-	if err := r.exec(ctx, "%s", statement); err != nil {
-		return nil, err
-	}
-	return r.readFunction(ctx, schema, name)
-}
-
-func (r *captureRun) closeFunction(ctx context.Context, have *captureFunction) error {
-	for _, role := range have.Allowed {
-		object := grantable{object: `FUNCTION ` + have.name + `()`, acl: functionACL, oid: have.OID}
-		if err := r.setPrivileges(ctx, object, role, nil); err != nil {
-			return err
-		}
-	}
-	if have.Owner != r.log.Owner {
-		return r.exec(ctx, `ALTER FUNCTION %s() OWNER TO %s`, have.name, ident(r.log.Owner))
-	}
-	return nil
+	have.name = ident(f.schema, f.name)
+	return have, nil
 }
 
 // dropFunction drops one that is ours and that no trigger calls.
-func (r *captureRun) dropFunction(ctx context.Context, function string) error {
+func (r *protectRun) dropFunction(ctx context.Context, function string) error {
 	used, err := queryStrings(ctx, r.tx, `SELECT tgname::text FROM pg_trigger WHERE tgfoid = $1::text::regprocedure`, function)
 	if err != nil || len(used) > 0 {
 		return err

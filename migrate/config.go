@@ -26,8 +26,8 @@ const (
 type Rules = plan.Rules
 
 // Config shapes a [Migrator]. Its zero value is the safe default. The
-// roles matter to [Migrator.Protect] alone, Rules to that and
-// [Migrator.CaptureByTrigger].
+// roles matter to [Migrator.Protect] and [Migrator.AppendOnly] alone, Rules to
+// Protect and [Migrator.CaptureByTrigger].
 type Config struct {
 	Rules
 
@@ -47,6 +47,12 @@ type Config struct {
 	// see every row. Protect refuses while a role has privileges there, or a login other
 	// than the handle's can act as a table's owner, and is not listed. Default: none.
 	TrustedRoles []string
+
+	// RetentionRole is the role of a login that runs [Migrator.Retain] and has no other
+	// right: none on audit_logs either. [Migrator.AppendOnly] creates it, without a
+	// password, if it does not exist, and refuses one that is, or is tied to, one of
+	// the roles above. Default: none, and the owner alone runs Retain.
+	RetentionRole string
 
 	// MaxValueChars is the number of characters above which the triggers of
 	// [Migrator.CaptureByTrigger] cut a value: the same as package audit is given.

@@ -126,6 +126,8 @@ type protectRun struct {
 	tx   *sql.Tx
 	set  tableSet
 	done Protection
+
+	retains bool // AppendOnly has made the function that removes entries
 }
 
 // protect first refuses what it can, since a refusal before the first statement

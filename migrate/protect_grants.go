@@ -152,14 +152,8 @@ type sequence struct {
 
 // grantAround opens the way to the table: its schema, and the sequences of its columns.
 func (r *protectRun) grantAround(ctx context.Context, g *guarded, role string) error {
-	closed, err := queryStrings(ctx, r.tx, `SELECT 'closed' WHERE NOT has_schema_privilege($1::text::name, $2::text, 'USAGE')`, role, g.Schema)
-	if err != nil {
+	if err := r.grantSchema(ctx, g, role); err != nil {
 		return err
-	}
-	if len(closed) > 0 {
-		if err := r.exec(ctx, `GRANT USAGE ON SCHEMA %s TO %s`, ident(g.Schema), ident(role)); err != nil {
-			return err
-		}
 	}
 	list, err := readRows[sequence](ctx, r.tx, `
 		SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name
@@ -176,6 +170,14 @@ func (r *protectRun) grantAround(ctx context.Context, g *guarded, role string) e
 		}
 	}
 	return nil
+}
+
+func (r *protectRun) grantSchema(ctx context.Context, g *guarded, role string) error {
+	closed, err := queryStrings(ctx, r.tx, `SELECT 'closed' WHERE NOT has_schema_privilege($1::text::name, $2::text, 'USAGE')`, role, g.Schema)
+	if err != nil || len(closed) == 0 {
+		return err
+	}
+	return r.exec(ctx, `GRANT USAGE ON SCHEMA %s TO %s`, ident(g.Schema), ident(role))
 }
 
 // function is one of our two.

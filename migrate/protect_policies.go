@@ -52,6 +52,9 @@ func (r *protectRun) policies(g *guarded) []policy {
 		list = append(list, policy{name: "courtroll_app_select", command: "SELECT", roles: app, using: mine},
 			policy{name: "courtroll_app_insert", command: "INSERT", roles: app, check: mine},
 			definerInsert(g))
+		if r.retains {
+			list = append(list, retentionPolicies(g)...)
+		}
 	case register:
 		list = append(list, policy{name: "courtroll_app_select", command: "SELECT", roles: app, using: mine},
 			policy{name: "courtroll_app_update", command: "UPDATE", roles: app, using: mine, check: mine},
@@ -120,6 +123,9 @@ func (r *protectRun) readPolicies(ctx context.Context, g *guarded) (map[string]p
 }
 
 func (r *protectRun) ensurePolicies(ctx context.Context) error {
+	if err := r.findRetention(ctx); err != nil {
+		return err
+	}
 	for _, g := range r.set.list {
 		if err := r.protectTable(ctx, g); err != nil {
 			return err

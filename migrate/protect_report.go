@@ -74,7 +74,7 @@ const (
 		FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
 		WHERE p.prosecdef AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\_t%'
 			AND p.oid <> ALL ($4::bigint[]::oid[])
-			AND NOT (p.prorettype = 'trigger'::regtype AND coalesce(obj_description(p.oid, 'pg_proc'), '') LIKE '` + notePrefix + `{%')`
+			AND NOT ((p.prorettype = 'trigger'::regtype OR p.proname = '` + purgeFunction + `') AND coalesce(obj_description(p.oid, 'pg_proc'), '') LIKE '` + notePrefix + `{%')`
 
 	reportExclusions = `
 		SELECT format('constraint %s.%s.%s', n.nspname, c.relname, o.conname), 'an exclusion constraint without the tenant column spans tenants'

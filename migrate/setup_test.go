@@ -29,6 +29,9 @@ func TestMain(m *testing.M) {
 	if dsn := os.Getenv(childVariable); dsn != "" {
 		os.Exit(child(dsn))
 	}
+	if dsn := os.Getenv(retainVariable); dsn != "" {
+		os.Exit(retainChild(dsn))
+	}
 	pgtest.Main(m)
 }
 
