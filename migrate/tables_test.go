@@ -53,7 +53,7 @@ func TestUpOnTablesOfAnotherProgram(t *testing.T) {
 		t.Parallel()
 		b := setup(t)
 		b.exec(t, foreignTables[0])
-		want := []string{"audit_logs", "courtroll_migrations"}
+		want := []string{"audit_logs", "courtroll_admit", "courtroll_migrations"}
 		if diff := cmp.Diff(want, b.up(t).Created); diff != "" {
 			t.Error(diff)
 		}

@@ -40,4 +40,9 @@ type Config struct {
 	// or the owner of a tenant-owned table. Default: false, with RowLevelSecurity
 	// GORM's logger is warned of it.
 	RequireConfinedRole bool
+
+	// Suspended is what becomes of the statements of a suspended tenant, whose row in
+	// tenants has is_active = false. It needs the function of migrate's Up, and EXECUTE
+	// on it, which Protect grants. Default: [IgnoreSuspended].
+	Suspended Suspended
 }

@@ -7,10 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
+
+	"github.com/courtroll/courtroll/internal/suspension"
 )
 
 // inner leaves the name Conn to pgx's method.
@@ -22,6 +25,7 @@ type Conn struct {
 	*inner
 	link   *link
 	bind   BindFunc
+	admit  *atomic.Pointer[suspension.Mode]
 	tx     *tx
 	byHand *tx     // a transaction that was begun by a statement
 	last   Binding // of the last statement, which may have begun one
@@ -129,6 +133,9 @@ func (c *Conn) arm(ctx context.Context, query string, args []driver.NamedValue) 
 	if !c.link.named && !load.binding.isZero() && modeOf(args) == pgx.QueryExecModeDescribeExec {
 		return ErrExecMode // its unnamed statement would be replaced by ours
 	}
+	if mode := c.admit.Load(); mode != nil && load.binding.Tenant != "" && !suspension.IsPast(ctx) && !ReachesNoRow(query) {
+		load.binding.admit = *mode
+	}
 	c.last = load.binding
 	if c.status() == 'E' { // the server takes nothing but the transaction's end
 		load.binding = Binding{}
@@ -140,8 +147,22 @@ func (c *Conn) arm(ctx context.Context, query string, args []driver.NamedValue) 
 // ComesBeforeSnapshot reports whether a statement may have to come before the
 // transaction has a snapshot: it sets the isolation level, or locks a table.
 func ComesBeforeSnapshot(query string) bool {
-	word, _, _ := strings.Cut(strings.TrimLeft(query[:min(len(query), 64)], " \t\r\n"), " ")
+	word := firstWord(query)
 	return strings.EqualFold(word, "set") || strings.EqualFold(word, "lock")
+}
+
+func firstWord(query string) string {
+	word, _, _ := strings.Cut(strings.TrimLeft(query[:min(len(query), 64)], " \t\r\n"), " ")
+	return word
+}
+
+// ReachesNoRow reports whether a text is one statement that belongs to the transaction
+// around the others: nobody is asked whether its tenant is suspended. GORM goes on
+// after a SAVEPOINT that failed, with a transaction that says nothing but that.
+func ReachesNoRow(query string) bool {
+	word := strings.ToLower(firstWord(query))
+	around := word == "set" || word == "lock" || word == "savepoint" || word == "release" || word == "rollback"
+	return around && !strings.Contains(query, ";")
 }
 
 func (c *Conn) status() byte { return c.inner.Conn().PgConn().TxStatus() }
@@ -201,7 +222,7 @@ func (c *Conn) failed(err error) error {
 	if c.tx != nil && c.tx.pending != "" && begin == "" {
 		c.tx.lost = c.status() == 'I'
 	}
-	return err
+	return suspension.Explain(err, c.link.isReadOnly())
 }
 
 // BeginTx implements [driver.ConnBeginTx]. The server hears of the transaction
