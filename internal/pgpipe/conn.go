@@ -119,7 +119,7 @@ func (c *Conn) Conn() *pgx.Conn {
 // arm makes what is written until [Conn.disarm] carry the context's binding, and
 // the BEGIN of a transaction that has sent nothing yet.
 func (c *Conn) arm(ctx context.Context, query string, args []driver.NamedValue) error {
-	binding, err := c.bind(ctx)
+	binding, err := c.bindingOf(ctx)
 	if err != nil {
 		return err
 	}
@@ -133,8 +133,8 @@ func (c *Conn) arm(ctx context.Context, query string, args []driver.NamedValue) 
 	if !c.link.named && !load.binding.isZero() && modeOf(args) == pgx.QueryExecModeDescribeExec {
 		return ErrExecMode // its unnamed statement would be replaced by ours
 	}
-	if mode := c.admit.Load(); mode != nil && load.binding.Tenant != "" && !suspension.IsPast(ctx) && !ReachesNoRow(query) {
-		load.binding.admit = *mode
+	if ReachesNoRow(query) {
+		load.binding.admit = ""
 	}
 	c.last = load.binding
 	if c.status() == 'E' { // the server takes nothing but the transaction's end
@@ -142,6 +142,15 @@ func (c *Conn) arm(ctx context.Context, query string, args []driver.NamedValue) 
 	}
 	c.link.arm(load)
 	return nil
+}
+
+// bindingOf returns the context's binding, with what is asked about its tenant.
+func (c *Conn) bindingOf(ctx context.Context) (Binding, error) {
+	b, err := c.bind(ctx)
+	if mode := c.admit.Load(); mode != nil && b.Tenant != "" && !suspension.IsPast(ctx) {
+		b.admit = *mode
+	}
+	return b, err
 }
 
 // ComesBeforeSnapshot reports whether a statement may have to come before the
@@ -238,7 +247,7 @@ func (c *Conn) BeginTx(ctx context.Context, options driver.TxOptions) (driver.Tx
 	if err != nil {
 		return nil, err
 	}
-	binding, err := c.bind(ctx)
+	binding, err := c.bindingOf(ctx)
 	if err != nil {
 		return nil, err
 	}
