@@ -39,7 +39,7 @@ type Count struct {
 // A value is what PostgreSQL's to_json makes of it, with all digits: a bytea is hex
 // after \x, a timestamp in UTC, a column of type json as it was written but for its
 // blanks. A number may be larger than a double holds, and infinity is the text
-// "infinity". Within a table the rows are in the order of the primary key, so that
+// "infinity". A json or jsonb that is null looks like no value at all. Within a table the rows are in the order of the primary key, so that
 // one of a table that refers to itself, or to a later one in a circle of tables, may
 // come before the row that it refers to: whoever imports them has to defer such keys,
 // or to set them once all rows are there.

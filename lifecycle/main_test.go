@@ -209,7 +209,7 @@ func (b *bundle) seed(t *testing.T, tenant string, n int) {
 const values = `INSERT INTO "values" (tenant_id, values, raw, exact, big, doc, text_doc, at, ratio, span, list) VALUES
 	($1, E'\u2028\u2029"\\ <&>\n', '\x00ff10', 12345678901234567890.123456789012345678901234567890, 9223372036854775807,
 		'{"n": 1.10, "big": 123456789012345678901234567890}', E'{"b": 1,\n "a": "\\u2028", "b": 2}', 'infinity', '-0', '1 mon -3 days', '{a,NULL,"b,c"}'),
-	($1, '', NULL, 'NaN', -9223372036854775808, 'null', NULL, '-infinity', 'NaN', NULL, '{}'),
+	($1, '', NULL, 'NaN', -9223372036854775808, '{"x": null}', NULL, '-infinity', 'NaN', NULL, '{}'),
 	($1, NULL, '', NULL, NULL, '[]', '[]', '0044-03-15 12:00:00.123456+00 BC', 1e-320, '00:00:00.000001', NULL)`
 
 // owned are the tables with tenants' rows, by the name of their columns.
