@@ -180,17 +180,17 @@ func (r *protectRun) grantSchema(ctx context.Context, g *guarded, role string) e
 	return r.exec(ctx, `GRANT USAGE ON SCHEMA %s TO %s`, ident(g.Schema), ident(role))
 }
 
-// function is one of our two.
+// function is one of those that logins call.
 type function struct {
 	OID       int64  `json:"oid"`
 	Signature string `json:"signature"`
 }
 
-// functions finds our two functions, which lie beside tenants.
+// functions finds the functions that logins call, which lie beside tenants.
 func (r *protectRun) functions(ctx context.Context) ([]function, error) {
 	home := r.set.list[0]
 	var list []function
-	for _, name := range []string{models.ResolveFunction, models.RecordFunction} {
+	for _, name := range []string{models.ResolveFunction, models.RecordFunction, models.AdmitFunction} {
 		found, err := readRows[function](ctx, r.tx, `SELECT p.oid::bigint AS oid, p.oid::regprocedure::text AS signature
 			FROM pg_proc p WHERE p.proname = $1 AND p.pronamespace = $2::regnamespace`, name, ident(home.Schema))
 		if err != nil {

@@ -119,7 +119,7 @@ func TestUpSearchPath(t *testing.T) {
 		}
 		got := b.lines(t, `SELECT relname::text FROM pg_class WHERE relnamespace = 'app'::regnamespace AND relkind = 'r'
 			UNION ALL SELECT proname FROM pg_proc WHERE pronamespace = 'app'::regnamespace ORDER BY 1`)
-		if diff := cmp.Diff([]string{"audit_logs", "courtroll_migrations", "courtroll_record_event", "courtroll_resolve_tenant", "courtroll_uuidv7", "tenants"}, got); diff != "" {
+		if diff := cmp.Diff([]string{"audit_logs", "courtroll_admit", "courtroll_migrations", "courtroll_record_event", "courtroll_resolve_tenant", "courtroll_uuidv7", "tenants"}, got); diff != "" {
 			t.Error(diff)
 		}
 		if diff := cmp.Diff(migrate.Result{}, inApp.up(t)); diff != "" {

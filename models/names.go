@@ -23,11 +23,16 @@ const (
 )
 
 // Functions that package migrate makes, which do with the owner's rights what a login
-// without a tenant may not: look a tenant up, and record an event of nobody's.
+// may not: look a tenant up, record an event of nobody's, and ask whether a tenant is
+// suspended.
 const (
 	ResolveFunction = "courtroll_resolve_tenant"
 	RecordFunction  = "courtroll_record_event"
+	AdmitFunction   = "courtroll_admit"
 )
+
+// SuspendedState is the SQLSTATE by which [AdmitFunction] refuses a tenant.
+const SuspendedState = "CRT01"
 
 // The triggers of a captured table. A table is captured if it has all four, each
 // of them enabled ('O' or 'A' in pg_trigger.tgenabled).

@@ -47,6 +47,7 @@ func (p *Plugin) routed(guard func(*gorm.DB)) func(*gorm.DB) {
 // Rows outlive their callbacks, and it: they are refused.
 func (p *Plugin) openBound(db *gorm.DB) {
 	p.open(db)
+	p.ask(db.Statement, false)
 	pool := stmtpool.Of(db.Statement)
 	p.readFresh(pool, db.Statement)
 	if pool == nil || p.router == nil || !p.router.unbound(db.Statement.Context) {
@@ -60,6 +61,7 @@ func (p *Plugin) openBound(db *gorm.DB) {
 // openRow is for rows that GORM reads after the callbacks, if it does.
 func (p *Plugin) openRow(db *gorm.DB) {
 	p.open(db)
+	p.ask(db.Statement, true)
 	p.readFreshLater(stmtpool.Of(db.Statement), db.Statement)
 }
 
@@ -88,6 +90,9 @@ func (p *Plugin) close(db *gorm.DB) {
 	}
 	if errors.Is(db.Error, ErrTransactionTenant) {
 		err = ErrTransactionTenant // of the driver, which does not know the table
+	}
+	if isSuspension(db) {
+		err = ErrSuspended
 	}
 	stmtpool.Close(db)
 	dropEmptyWhere(db.Statement)

@@ -43,6 +43,11 @@ type Config struct {
 	// GORM's logger is warned of it.
 	RequireConfinedRole bool
 
+	// Suspended is what becomes of the statements of a suspended tenant, whose row in
+	// tenants has is_active = false. It needs the function of migrate's Up, and EXECUTE
+	// on it, which Protect grants. Default: [IgnoreSuspended].
+	Suspended Suspended
+
 	// Shadow, where it is set, takes the plugin's effect away: NOBODY IS KEPT APART.
 	// It is for the time in which an app that had one tenant adopts the column.
 	// Statements run as the app wrote them, and it is told of each that the strict
@@ -70,7 +75,7 @@ type Config struct {
 	// It still refuses a sub-query of a tenant-owned table beside parameters
 	// numbered by hand, or whose own text does not close its parentheses; and
 	// with the dialector of [Postgres] a transaction stays one tenant's.
-	// With RowLevelSecurity or System it is an error of the configuration.
+	// With RowLevelSecurity, System or Suspended it is an error of the configuration.
 	// Default: nil, strict.
 	Shadow func(ctx context.Context, report ShadowReport)
 }

@@ -7,6 +7,8 @@ import (
 	"github.com/courtroll/courtroll/internal/hooks"
 	"github.com/courtroll/courtroll/internal/pgpipe"
 	"github.com/courtroll/courtroll/internal/plan"
+	"github.com/courtroll/courtroll/internal/suspension"
+	"github.com/courtroll/courtroll/models"
 )
 
 // Errors of a statement that was refused, to be matched with [errors.Is]. They
@@ -83,6 +85,14 @@ var (
 	// ErrUnknownTenant is a tenant that [Resolve] does not find, or that is inactive:
 	// which of the two is not told.
 	ErrUnknownTenant = errors.New("no such tenant")
+
+	// ErrSuspended is, with Config.Suspended, a statement of a suspended tenant. It has
+	// changed no row; a transaction that it was in has failed.
+	ErrSuspended = suspension.ErrSuspended
+
+	// ErrCannotAsk is, with Config.Suspended, a database without the function that says
+	// whether a tenant is suspended, or a login that may not call it.
+	ErrCannotAsk = errors.New("the function " + models.AdmitFunction + ", which Config.Suspended needs, is not there or not this login's to call: run migrate's Up, and Protect, or GRANT EXECUTE on it")
 
 	// ErrNotInstalled is a handle without the plugin, where it is needed.
 	ErrNotInstalled = errors.New("tenancy: the plugin is not installed on this handle: call db.Use(tenancy.New(...))")

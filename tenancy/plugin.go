@@ -24,6 +24,7 @@ type Plugin struct {
 	router   *router  // nil where all statements go to one pool that binds them
 	proven   sync.Map // names of tables that row-level security confines
 	fresh    freshSchemas
+	asks     bool // whether a tenant is suspended, for the driver does not
 }
 
 // New returns the plugin, for [gorm.DB.Use]. It checks nothing: every error of
@@ -78,6 +79,9 @@ func (p *Plugin) connect(db *gorm.DB) error {
 		if same, err := p.sameLogin(db.Statement.Context, r); same || err != nil {
 			return errors.Join(errors.New("tenancy: Config.System logs in as the app does: it needs migrate's SystemRole"), err)
 		}
+	}
+	if err := p.watchSuspended(db); err != nil {
+		return err
 	}
 	if r.binds || r.system != nil {
 		p.router, db.ConnPool, db.Statement.ConnPool = r, r, r

@@ -68,8 +68,8 @@ type shadowKey struct{}
 
 // checkShadow refuses what shadow mode cannot go with: policies would hide what it is to show.
 func (c Config) checkShadow() error {
-	if c.Shadow != nil && (c.RowLevelSecurity || c.System != nil) {
-		return errors.New("tenancy: Config.Shadow confines nothing, so it goes with neither RowLevelSecurity nor System: take it away for the cut-over")
+	if c.Shadow != nil && (c.RowLevelSecurity || c.System != nil || c.Suspended != IgnoreSuspended) {
+		return errors.New("tenancy: Config.Shadow confines nothing, so it goes with none of RowLevelSecurity, System and Suspended: take it away for the cut-over")
 	}
 	return nil
 }

@@ -40,8 +40,9 @@ var layers = []layer{
 	{name: "audit/audittest", ours: []string{"models", "audit", "internal"}, testsOurs: []string{"tenancy", "migrate"}},
 	{name: "audit", ours: []string{"models", "tenancy", "internal"}, testsOurs: []string{"migrate"}},
 	{name: "migrate", ours: []string{"models", "internal"}, testsOurs: []string{"tenancy", "audit"}},
-	{name: "examples", ours: []string{"models", "tenancy", "audit", "migrate", "internal", "internal/pgtest"}, outside: true},
-	{name: "tests", ours: []string{"models", "tenancy", "audit", "migrate", "internal", "internal/pgtest"}, outside: true},
+	{name: "lifecycle", ours: []string{"models", "tenancy", "internal"}, testsOurs: []string{"audit", "migrate"}},
+	{name: "examples", ours: []string{"models", "tenancy", "audit", "migrate", "lifecycle", "internal", "internal/pgtest"}, outside: true},
+	{name: "tests", ours: []string{"models", "tenancy", "audit", "migrate", "lifecycle", "internal", "internal/pgtest"}, outside: true},
 }
 
 // modules is what an app's build takes in with the packages that it imports.
@@ -90,6 +91,8 @@ func TestForbiddenImports(t *testing.T) {
 		{name: "AuditImportsTenancy", from: "audit", to: module + "/tenancy"},
 		{name: "MigrateKnowsNoPlugin", from: "migrate", to: module + "/tenancy", want: []string{"migrate imports tenancy"}},
 		{name: "MigrateTestsPlugins", from: "migrate", to: module + "/tenancy", test: true},
+		{name: "LifecycleImportsTenancy", from: "lifecycle", to: module + "/tenancy"},
+		{name: "LifecycleKnowsNoAudit", from: "lifecycle", to: module + "/audit", want: []string{"lifecycle imports audit"}},
 		{name: "InternalImportsUs", from: "internal/plan", to: module + "/audit", want: []string{"internal/plan imports audit"}},
 		{name: "InternalImportsInternal", from: "internal/hooks", to: module + "/internal/plan"},
 		{name: "ShippedImportsTheTestServer", from: "audit", to: module + "/internal/pgtest/server", want: []string{"audit imports internal/pgtest/server"}},

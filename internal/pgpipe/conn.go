@@ -7,10 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
+
+	"github.com/courtroll/courtroll/internal/suspension"
 )
 
 // inner leaves the name Conn to pgx's method.
@@ -22,6 +25,7 @@ type Conn struct {
 	*inner
 	link   *link
 	bind   BindFunc
+	admit  *atomic.Pointer[suspension.Mode]
 	tx     *tx
 	byHand *tx     // a transaction that was begun by a statement
 	last   Binding // of the last statement, which may have begun one
@@ -115,7 +119,7 @@ func (c *Conn) Conn() *pgx.Conn {
 // arm makes what is written until [Conn.disarm] carry the context's binding, and
 // the BEGIN of a transaction that has sent nothing yet.
 func (c *Conn) arm(ctx context.Context, query string, args []driver.NamedValue) error {
-	binding, err := c.bind(ctx)
+	binding, err := c.bindingOf(ctx)
 	if err != nil {
 		return err
 	}
@@ -129,6 +133,9 @@ func (c *Conn) arm(ctx context.Context, query string, args []driver.NamedValue) 
 	if !c.link.named && !load.binding.isZero() && modeOf(args) == pgx.QueryExecModeDescribeExec {
 		return ErrExecMode // its unnamed statement would be replaced by ours
 	}
+	if ReachesNoRow(query) {
+		load.binding.admit = ""
+	}
 	c.last = load.binding
 	if c.status() == 'E' { // the server takes nothing but the transaction's end
 		load.binding = Binding{}
@@ -137,11 +144,34 @@ func (c *Conn) arm(ctx context.Context, query string, args []driver.NamedValue) 
 	return nil
 }
 
+// bindingOf returns the context's binding, with what is asked about its tenant.
+func (c *Conn) bindingOf(ctx context.Context) (Binding, error) {
+	b, err := c.bind(ctx)
+	if mode := c.admit.Load(); mode != nil && b.Tenant != "" && !suspension.IsPast(ctx) {
+		b.admit = *mode
+	}
+	return b, err
+}
+
 // ComesBeforeSnapshot reports whether a statement may have to come before the
 // transaction has a snapshot: it sets the isolation level, or locks a table.
 func ComesBeforeSnapshot(query string) bool {
-	word, _, _ := strings.Cut(strings.TrimLeft(query[:min(len(query), 64)], " \t\r\n"), " ")
+	word := firstWord(query)
 	return strings.EqualFold(word, "set") || strings.EqualFold(word, "lock")
+}
+
+func firstWord(query string) string {
+	word, _, _ := strings.Cut(strings.TrimLeft(query[:min(len(query), 64)], " \t\r\n"), " ")
+	return word
+}
+
+// ReachesNoRow reports whether a text is one statement that belongs to the transaction
+// around the others: nobody is asked whether its tenant is suspended. GORM goes on
+// after a SAVEPOINT that failed, with a transaction that says nothing but that.
+func ReachesNoRow(query string) bool {
+	word := strings.ToLower(firstWord(query))
+	around := word == "set" || word == "lock" || word == "savepoint" || word == "release" || word == "rollback"
+	return around && !strings.Contains(query, ";")
 }
 
 func (c *Conn) status() byte { return c.inner.Conn().PgConn().TxStatus() }
@@ -201,7 +231,7 @@ func (c *Conn) failed(err error) error {
 	if c.tx != nil && c.tx.pending != "" && begin == "" {
 		c.tx.lost = c.status() == 'I'
 	}
-	return err
+	return suspension.Explain(err, c.link.isReadOnly())
 }
 
 // BeginTx implements [driver.ConnBeginTx]. The server hears of the transaction
@@ -217,7 +247,7 @@ func (c *Conn) BeginTx(ctx context.Context, options driver.TxOptions) (driver.Tx
 	if err != nil {
 		return nil, err
 	}
-	binding, err := c.bind(ctx)
+	binding, err := c.bindingOf(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -25,7 +25,9 @@ type link struct {
 	out      []byte   // what goes before pgx's messages
 	expected []answer // what is taken out, in order
 	named    bool     // the statement that binds is kept on the connection under a name
-	prepared bool     // the server has it
+	prepared string   // the text of it that the server has, empty if it has none
+	parsing  string   // the text of it that was sent last
+	readOnly bool     // the tenant is suspended, and its transaction can only read
 	unsynced bool     // a BEGIN that fails has nothing after it that makes the server go on
 	frame    frame
 }
@@ -51,6 +53,7 @@ const (
 	errorResponse   answer = 'E'
 	noticeResponse  answer = 'N'
 	parameterStatus answer = 'S'
+	rowDescription  answer = 'T'
 	notification    answer = 'A'
 
 	// What is expected of messages with a meaning of their own.
@@ -64,7 +67,15 @@ const (
 func (l *link) arm(c cargo) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.cargo, l.added, l.sent = c, 0, false
+	l.cargo, l.added, l.sent, l.readOnly = c, 0, false, false
+}
+
+// isReadOnly reports whether the statement's tenant was found to be suspended, and let
+// through to read.
+func (l *link) isReadOnly() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.readOnly
 }
 
 // hasSent reports whether the server may have run a statement since [link.arm].
@@ -180,16 +191,21 @@ func (l *link) next(b []byte) (n int, err error) {
 }
 
 // heed learns from the answer to a DEALLOCATE or DISCARD that the statement
-// which binds is gone.
+// which binds is gone, and from that to our own whether the tenant is suspended: a
+// boolean at the end of the row.
 func (l *link) heed(body []byte) {
 	f := &l.frame
+	if f.drop && answer(f.head[0]) == dataRow && l.binding.admit != "" {
+		l.readOnly = body[len(body)-1] == 't'
+		return
+	}
 	const enough = len("DISCARD")
 	if answer(f.head[0]) != commandComplete || f.drop || len(f.tag) >= enough {
 		return
 	}
 	f.tag = append(f.tag, body[:min(len(body), enough-len(f.tag))]...)
 	if tag := string(f.tag); tag == "DISCARD" || tag == "DEALLOC" {
-		l.prepared = false
+		l.prepared = ""
 	}
 }
 
@@ -209,7 +225,7 @@ func (l *link) isExpected(got answer) (bool, error) {
 	case namedClosed:
 		want = closeComplete
 	case namedParsed:
-		l.prepared, want = true, parseComplete
+		l.prepared, want = l.parsing, parseComplete
 	case namedBound:
 		want = bindComplete
 	}
@@ -223,7 +239,7 @@ func (l *link) isExpected(got answer) (bool, error) {
 // BEGIN before it, and has no Sync that would end the skipping.
 func (l *link) fail() error {
 	if slices.ContainsFunc(l.expected, func(a answer) bool { return a == namedClosed || a == namedParsed || a == namedBound }) {
-		l.prepared = false
+		l.prepared = ""
 	}
 	l.expected = nil
 	if !l.unsynced {

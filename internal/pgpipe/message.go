@@ -14,6 +14,26 @@ import (
 const BindSQL = "SELECT set_config('" + models.TenantSetting + "', $1, true), set_config('" +
 	models.ActorSetting + "', $2, true), set_config('" + models.RequestSetting + "', $3, true)"
 
+// admitSQL is BindSQL that asks as well whether the tenant is suspended.
+const admitSQL = BindSQL + ", " + models.AdmitFunction + "($1, $4)"
+
+// text returns the statement that binds.
+func (b Binding) text() string {
+	if b.admit == "" {
+		return BindSQL
+	}
+	return admitSQL
+}
+
+// params returns its arguments.
+func (b Binding) params() [][]byte {
+	params := [][]byte{[]byte(b.Tenant), []byte(b.Actor), []byte(b.Request)}
+	if b.admit != "" {
+		params = append(params, []byte(b.admit))
+	}
+	return params
+}
+
 // carrying returns what is sent for pgx's messages: ours, and theirs where they
 // are not in it.
 func (l *link) carrying(b []byte) (ours, theirs []byte, err error) {
@@ -70,17 +90,18 @@ const bindName = "courtroll_bind"
 // connection it has none, which costs little then: in the modes that are for
 // poolers pgx parses its own before it runs them, too.
 func (l *link) bind(out []byte) (_ []byte, err error) {
-	name, text := "", BindSQL
+	name, text := "", l.binding.text()
 	if l.named {
 		name = bindName
 	}
 	switch {
-	case l.prepared:
+	case l.named && l.prepared == text:
 		text = ""
-	case l.named: // there may be one, of which an error was told
+	case l.named: // there may be one, of which an error was told, or of another text
 		if out, err = (&pgproto3.Close{ObjectType: 'S', Name: bindName}).Encode(out); err != nil {
 			return nil, err
 		}
+		l.parsing = text
 		l.expected = append(l.expected, namedClosed, namedParsed)
 	default:
 		l.expected = append(l.expected, parseComplete)
@@ -90,7 +111,7 @@ func (l *link) bind(out []byte) (_ []byte, err error) {
 	} else {
 		l.expected = append(l.expected, bindComplete, dataRow, commandComplete)
 	}
-	return execute(out, name, text, [][]byte{[]byte(l.binding.Tenant), []byte(l.binding.Actor), []byte(l.binding.Request)})
+	return execute(out, name, text, l.binding.params())
 }
 
 // bindByUtility adds statements that bind and take no snapshot.
@@ -139,6 +160,10 @@ func (l *link) simple(out []byte, query string) []byte {
 	for _, text := range l.binding.utility() {
 		prefix.WriteString(text + ";")
 		l.expected = append(l.expected, commandComplete)
+	}
+	if l.binding.admit != "" {
+		fmt.Fprintf(&prefix, "SELECT %s(%s,%s);", models.AdmitFunction, literal(l.binding.Tenant), literal(string(l.binding.admit)))
+		l.expected = append(l.expected, rowDescription, dataRow, commandComplete)
 	}
 	l.added = prefix.Len()
 	out, _ = (&pgproto3.Query{String: prefix.String() + query}).Encode(out)

@@ -17,10 +17,13 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
+
+	"github.com/courtroll/courtroll/internal/suspension"
 )
 
 // Binding is what a statement is bound to. The zero value binds nothing, and
@@ -32,6 +35,8 @@ type Binding struct {
 	// Actor and Request are for triggers. They are bound with a tenant or a system
 	// scope, never alone.
 	Actor, Request string
+	// admit is how a suspended tenant is met: see [Admit].
+	admit suspension.Mode
 }
 
 func (b Binding) isZero() bool { return b.Tenant == "" && !b.System }
@@ -88,6 +93,17 @@ func Binds(pool *sql.DB) bool {
 	return ok
 }
 
+// Admit makes each statement of a tenant ask, in the message that binds it, whether
+// the tenant is suspended. It holds for all statements of the pool from now on, and
+// reports false where the pool is none of [Open].
+func Admit(pool *sql.DB, mode suspension.Mode) bool {
+	driver, ok := pool.Driver().(boundDriver)
+	if ok {
+		driver.connector.admit.Store(&mode)
+	}
+	return ok
+}
+
 type switching struct{}
 
 // Switching returns a context that may change the tenant of a transaction: for
@@ -103,13 +119,17 @@ type connector struct {
 	driver.Connector
 	bind  BindFunc
 	setup func(*pgx.Conn)
+	admit atomic.Pointer[suspension.Mode] // nil: nobody is asked
 }
 
 // boundDriver tells the pools of this package from pgx's.
-type boundDriver struct{ driver.Driver }
+type boundDriver struct {
+	driver.Driver
+	connector *connector
+}
 
 // Driver implements [driver.Connector].
-func (c *connector) Driver() driver.Driver { return boundDriver{c.Connector.Driver()} }
+func (c *connector) Driver() driver.Driver { return boundDriver{c.Connector.Driver(), c} }
 
 // Connect implements [driver.Connector].
 func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
@@ -133,5 +153,5 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 		return nil, errors.Join(err, inner.Close())
 	}
 	wire.named = mode == pgx.QueryExecModeCacheStatement
-	return &Conn{inner: conn, link: wire, bind: c.bind}, nil
+	return &Conn{inner: conn, link: wire, bind: c.bind, admit: &c.admit}, nil
 }

@@ -36,6 +36,9 @@ type Pool struct {
 	Reading func()
 	// Undo is called by [Close]; nil is left out.
 	Undo func()
+	// Explain may replace an error of the database's, before the rewriter does; nil
+	// replaces none.
+	Explain func(error) error
 	// Err is the error that the database had, before anyone translated it.
 	Err error
 
@@ -210,6 +213,9 @@ func (p *Pool) QueryContext(ctx context.Context, query string, args ...any) (*sq
 }
 
 func (p *Pool) failed(err error) error {
+	if err != nil && p.Explain != nil {
+		err = p.Explain(err)
+	}
 	p.Err = err
 	if err != nil && p.Rewriter != nil {
 		return p.Rewriter.Failed(err)

@@ -12,6 +12,7 @@ import (
 	"gorm.io/gorm/logger"
 
 	"github.com/courtroll/courtroll/audit"
+	"github.com/courtroll/courtroll/lifecycle"
 	"github.com/courtroll/courtroll/migrate"
 	"github.com/courtroll/courtroll/models"
 	"github.com/courtroll/courtroll/tenancy"
@@ -113,14 +114,14 @@ func (a *App) open(ctx context.Context, trail audit.Config) (err error) {
 		return err
 	}
 	if err := a.Use(tenancy.New(tenancy.Config{
-		Rules: trail.Rules, RowLevelSecurity: true, RequireConfinedRole: true, System: a.system,
+		Rules: trail.Rules, RowLevelSecurity: true, RequireConfinedRole: true, System: a.system, Suspended: tenancy.RefuseSuspended,
 	})); err != nil {
 		return err
 	}
 	if err := a.Use(audit.New(trail)); err != nil {
 		return err
 	}
-	return errors.Join(tenancy.Verify(ctx, a.DB), audit.Verify(ctx, a.DB))
+	return errors.Join(tenancy.Verify(ctx, a.DB), audit.Verify(ctx, a.DB), lifecycle.Verify(ctx, a.DB))
 }
 
 // Silent keeps GORM from logging what is refused: it is shown in its place.

@@ -1,0 +1,51 @@
+// Package suspension is what the packages that refuse a suspended tenant share: the
+// driver and the plugin, which ask the database, and the package that deletes the
+// tenant's rows in spite of it.
+package suspension
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/courtroll/courtroll/models"
+)
+
+// ErrSuspended is a statement of a suspended tenant.
+var ErrSuspended = errors.New("the tenant is suspended (tenants.is_active is false): its statements are refused until it is resumed")
+
+// Mode is the second argument of [models.AdmitFunction]. Empty: nobody is asked.
+type Mode string
+
+// How a suspended tenant is met.
+const (
+	Refuse   Mode = "refuse"
+	ReadOnly Mode = "read"
+)
+
+// AskSQL asks for a tenant, with a mode. The answer is whether it is suspended.
+const AskSQL = "SELECT " + models.AdmitFunction + "($1, $2)"
+
+type pastKey struct{}
+
+// Past returns a context whose statements are not asked about. No app can make one.
+func Past(ctx context.Context) context.Context { return context.WithValue(ctx, pastKey{}, true) }
+
+// IsPast reports whether the context is one of [Past].
+func IsPast(ctx context.Context) bool { return ctx.Value(pastKey{}) != nil }
+
+// readOnlyState is PostgreSQL's refusal to write in a transaction that can only read.
+const readOnlyState = "25006"
+
+// Explain makes [ErrSuspended] of an error by which the database refused a suspended
+// tenant; readOnly says that its transaction can only read for that reason.
+func Explain(err error, readOnly bool) error {
+	var state interface{ SQLState() string }
+	if !errors.As(err, &state) || errors.Is(err, ErrSuspended) {
+		return err
+	}
+	if code := state.SQLState(); code == models.SuspendedState || readOnly && code == readOnlyState {
+		return fmt.Errorf("%w: %w", ErrSuspended, err)
+	}
+	return err
+}

@@ -1,0 +1,106 @@
+package lifecycle
+
+import (
+	"time"
+
+	"gorm.io/gorm"
+)
+
+const (
+	firstBatch   = 500
+	largestBatch = 10_000
+	childAlias   = "courtroll_child"
+)
+
+// batch changes some of the rows that query selects, and says how many.
+type batch func(some *gorm.DB) *gorm.DB
+
+// empty deletes a table's rows, those first that no other refers to.
+func (r *deletion) empty(t *table) error {
+	own := r.self(t)
+	leaves := func() *gorm.DB {
+		query := r.of(r.id).Model(t.model())
+		for _, l := range own {
+			query = query.Where("NOT EXISTS (?)", r.children(t, l))
+		}
+		return query
+	}
+	if err := r.batches("deleting ", t, leaves, r.deleteSome(t)); err != nil || len(own) == 0 {
+		return err
+	}
+	return r.emptyCircles(t, own, leaves)
+}
+
+// emptyCircles deletes rows that refer to each other.
+func (r *deletion) emptyCircles(t *table, own []link, leaves func() *gorm.DB) error {
+	var n int64
+	if err := r.of(r.id).Model(t.model()).Count(&n).Error; err != nil || n == 0 {
+		return err
+	}
+	for _, l := range own {
+		if l.Cut == "" {
+			return r.emptyAtOnce(t, own)
+		}
+		if err := r.sever(l); err != nil {
+			return err
+		}
+	}
+	return r.batches("deleting ", t, leaves, r.deleteSome(t))
+}
+
+// emptyAtOnce leaves it to PostgreSQL, which looks at the keys when all rows are gone,
+// unless one is ON DELETE RESTRICT.
+func (r *deletion) emptyAtOnce(t *table, own []link) error {
+	for _, l := range own {
+		if l.Restrict && l.Cut == "" {
+			return faultOf([]string{t.Name}, ErrCycle)
+		}
+	}
+	result := r.of(r.id).Where("1 = 1").Delete(t.model())
+	r.deleted[t.schema.Table] += result.RowsAffected
+	return result.Error
+}
+
+// children selects the rows that refer to one of the table's by the key, that row not
+// among them.
+func (r *deletion) children(t *table, l link) *gorm.DB {
+	return r.of(r.id).Model(t.model()).Table(t.sql() + " AS " + childAlias).Select("1").
+		Where("(" + t.list(childAlias, l.Columns) + ") = (" + t.list("", l.References) + ")").
+		Where("(" + t.list(childAlias, t.identity()) + ") <> (" + t.columns() + ")")
+}
+
+func (r *deletion) deleteSome(t *table) batch {
+	return func(some *gorm.DB) *gorm.DB {
+		result := r.of(r.id).Where("("+t.columns()+") IN (?)", some).Delete(t.model())
+		r.deleted[t.schema.Table] += result.RowsAffected
+		return result
+	}
+}
+
+// sever takes a key's references away.
+func (r *deletion) sever(l link) error {
+	t := r.tables[newGraph(r.tables, nil).index(l.Child)]
+	column := t.list("", []string{l.Cut})
+	linked := func() *gorm.DB { return r.of(r.id).Model(t.model()).Where(column + " IS NOT NULL") }
+	return r.batches("cutting the circles of ", t, linked, func(some *gorm.DB) *gorm.DB {
+		return r.of(r.id).Model(t.model()).Where("("+t.columns()+") IN (?)", some).UpdateColumn(l.Cut, nil)
+	})
+}
+
+// batches runs a batch until no row is left to select. Each is a transaction.
+func (r *deletion) batches(doing string, t *table, query func() *gorm.DB, run batch) error {
+	sizes, begun := r.Pace.Batches(firstBatch, largestBatch), time.Now()
+	p := Progress{Step: doing + t.schema.Table, Total: r.counts[t.schema.Table]}
+	for {
+		start := time.Now()
+		result := run(query().Select(t.columns()).Limit(int(sizes.Size())))
+		if result.Error != nil || result.RowsAffected == 0 {
+			return result.Error
+		}
+		p.Done, p.Elapsed = p.Done+result.RowsAffected, time.Since(begun)
+		r.Deletion.Progress(p)
+		if err := sizes.Done(r.ctx, time.Since(start)); err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,1 @@
+DROP FUNCTION IF EXISTS courtroll_admit(text, text);
