@@ -43,8 +43,8 @@ type Config struct {
 	// GORM's logger is warned of it.
 	RequireConfinedRole bool
 
-	// Suspended is what becomes of the statements of a suspended tenant, whose row in
-	// tenants has is_active = false. It needs the function of migrate's Up, and EXECUTE
+	// Suspended is what becomes of the statements of a tenant that is not active: whose
+	// row in tenants has is_active = false, or which has none. It needs the function of migrate's Up, and EXECUTE
 	// on it, which Protect grants. Default: [IgnoreSuspended].
 	Suspended Suspended
 

@@ -56,7 +56,7 @@ type shadowed struct {
 	plugin *Plugin
 	kind   string
 	stmt   *gorm.Statement
-	ctx    context.Context
+	ctx    context.Context //nolint:containedctx // the statement's, which is over before it is
 	scope  scope
 	text   string // as the strict plugin would have sent it
 	args   []any

@@ -114,7 +114,7 @@ func compareTargets(ctx context.Context, conn gorm.ConnPool, plain, strict form)
 	if err != nil {
 		return difference{}, err
 	}
-	found, err := countApart(ctx, conn, n, 2)
+	found, err := countApart(ctx, conn, n)
 	if err != nil || found[0] < 0 {
 		return difference{}, errors.Join(errUncountable, err)
 	}
@@ -216,7 +216,7 @@ func compareTexts(ctx context.Context, conn gorm.ConnPool, plain, strict form, p
 	n.text.WriteString(`ARRAY[
 		(SELECT count(*) FROM (TABLE courtroll_plain EXCEPT ALL TABLE courtroll_strict) d),
 		(SELECT count(*) FROM (TABLE courtroll_strict EXCEPT ALL TABLE courtroll_plain) d)] END`)
-	found, err := countApart(ctx, conn, n, 2)
+	found, err := countApart(ctx, conn, n)
 	if err != nil {
 		return difference{}, err
 	}
@@ -232,28 +232,27 @@ func cutsNothing(ctx context.Context, conn gorm.ConnPool, f form, limit, end int
 	n.text.WriteString(") d), (SELECT count(*) FROM (")
 	f.put(n, 0, end)
 	n.text.WriteString(") d)] END")
-	found, err := countApart(ctx, conn, n, 2)
+	found, err := countApart(ctx, conn, n)
 	return err == nil && found[0] == found[1], err
 }
 
-// countApart reads the numbers that a query returns as an array, where neither its
+// countApart reads the two numbers that a query returns as an array, where neither its
 // failing nor what it calls can change what the app's statement meets.
-func countApart(ctx context.Context, conn gorm.ConnPool, n *numbering, count int) ([]int64, error) {
+func countApart(ctx context.Context, conn gorm.ConnPool, n *numbering) (found [2]int64, err error) {
 	timeout := shadowTimeout
 	if deadline, ok := ctx.Deadline(); ok {
 		timeout = min(timeout, time.Until(deadline)/4)
 	}
 	if timeout < time.Millisecond {
-		return nil, errUncountable
+		return found, errUncountable
 	}
 	var text sql.NullString
-	err := apart(ctx, unprepared(conn), timeout, func(ctx context.Context, conn gorm.ConnPool) error {
+	err = apart(ctx, unprepared(conn), timeout, func(ctx context.Context, conn gorm.ConnPool) error {
 		return stmtpool.ScanRow(ctx, conn, &text, n.text.String(), n.args...)
 	})
 	if err != nil || !text.Valid {
-		return nil, errors.Join(errUncountable, err)
+		return found, errors.Join(errUncountable, err)
 	}
-	found := make([]int64, count)
 	_, err = fmt.Sscanf(strings.Trim(text.String, "{}"), "%d,%d", &found[0], &found[1])
 	return found, err
 }

@@ -24,7 +24,7 @@ func (s *shadowed) compareUpsert(conn gorm.ConnPool, f form) error {
 	if n == nil || err != nil {
 		return err
 	}
-	found, err := countApart(s.ctx, conn, n, 2)
+	found, err := countApart(s.ctx, conn, n)
 	if err == nil && found[0] > 0 {
 		err = refuse(ref.String(), fmt.Errorf("the key is taken: choose another: %w", gorm.ErrDuplicatedKey))
 	}

@@ -14,8 +14,8 @@ import (
 )
 
 // Suspended says what becomes of the statements of a tenant whose row in tenants has
-// is_active = false. An id without a row is not suspended, for the register may be
-// incomplete, and system scope is not asked about.
+// is_active = false, or which has no row there: one that was deleted is not written
+// to by a request that had begun before. System scope is not asked about.
 //
 // The database is asked for each statement: one that starts after the suspension has
 // committed is refused, in every process. A transaction that began before is refused

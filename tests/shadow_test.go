@@ -69,7 +69,7 @@ func setupShadow(t *testing.T, cfg *gorm.Config) *shadowBundle {
 }
 
 // watched returns a handle of the context whose reports are kept.
-func watched(db *gorm.DB, ctx context.Context) (*gorm.DB, *reports) {
+func watched(ctx context.Context, db *gorm.DB) (*gorm.DB, *reports) {
 	r := &reports{}
 	return db.WithContext(context.WithValue(ctx, reportsKey{}, r)), r
 }
@@ -227,7 +227,7 @@ func TestShadow_Reads(t *testing.T) {
 					must(t, err)
 					strict, err := tc.run(b.strict.WithContext(ctx))
 					must(t, err)
-					db, r := watched(b.shadow, ctx)
+					db, r := watched(ctx, b.shadow)
 					if inTx {
 						db = db.Begin()
 						defer db.Rollback()

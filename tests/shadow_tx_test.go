@@ -42,7 +42,7 @@ func TestShadow_Unknown(t *testing.T) {
 			}
 			t.Run(fmt.Sprintf("%s/tx=%t", name, inTx), func(t *testing.T) {
 				t.Parallel()
-				db, r := watched(b.shadow, ctx)
+				db, r := watched(ctx, b.shadow)
 				if inTx {
 					db = db.Begin()
 					defer db.Rollback()
@@ -82,7 +82,7 @@ func TestShadow_Audited(t *testing.T) {
 			}
 			use(t, app, plugins[0])
 			use(t, app, plugins[1])
-			db, r := watched(app, tenancy.WithTenant(context.Background(), "hal"))
+			db, r := watched(tenancy.WithTenant(context.Background(), "hal"), app)
 			must(t, db.Create(&Page{Title: "new"}).Error)
 			sub := db.Session(&gorm.Session{NewDB: true}).Model(&Author{}).Select("id")
 			must(t, db.Model(&Page{}).Where("author_id IN (?)", sub).Update("title", "x").Error)
@@ -104,7 +104,7 @@ func TestShadow_Audited(t *testing.T) {
 func TestShadow_Failed(t *testing.T) {
 	t.Parallel()
 	b := setupShadow(t, nil)
-	db, r := watched(b.shadow, tenancy.WithTenant(context.Background(), "hal"))
+	db, r := watched(tenancy.WithTenant(context.Background(), "hal"), b.shadow)
 	err := db.Model(&Author{}).Where("id = ?", 1).Update("email", "dave@hal.test").Error
 	if !errors.Is(err, gorm.ErrDuplicatedKey) || r.String() != "hidden update 1" {
 		t.Errorf("%v, reported %q", err, r)
@@ -123,7 +123,7 @@ func TestShadow_Failed(t *testing.T) {
 func TestShadow_Preload(t *testing.T) {
 	t.Parallel()
 	b := setupShadow(t, nil)
-	db, r := watched(b.shadow, tenancy.WithTenant(context.Background(), "hal"))
+	db, r := watched(tenancy.WithTenant(context.Background(), "hal"), b.shadow)
 	var found []Page
 	must(t, db.Preload("Author").Preload("Revisions").Order("id").Find(&found).Error)
 	if len(found) != 5 || found[0].Author.Name != "ann" || len(found[1].Revisions) != 2 {
@@ -140,6 +140,7 @@ func TestShadow_Config(t *testing.T) {
 	for name, config := range map[string]tenancy.Config{
 		"row-level security": {Rules: rules, Shadow: shadow, RowLevelSecurity: true},
 		"system":             {Rules: rules, Shadow: shadow, System: db.Owner},
+		"suspended":          {Rules: rules, Shadow: shadow, Suspended: tenancy.RefuseSuspended},
 	} {
 		if err := db.OpenApp(nil).Use(tenancy.New(config)); err == nil || !strings.Contains(err.Error(), "Shadow") {
 			t.Errorf("%s: %v", name, err)
@@ -158,7 +159,7 @@ func TestShadow_Concurrent(t *testing.T) {
 				tenant, want = "acme", "hidden query 3"
 			}
 			for range 20 {
-				db, r := watched(b.shadow, tenancy.WithTenant(context.Background(), tenant))
+				db, r := watched(tenancy.WithTenant(context.Background(), tenant), b.shadow)
 				var found []Page
 				if err := db.Find(&found).Error; err != nil || len(found) != 5 || r.String() != want {
 					t.Errorf("%v, %d rows, reported %q", err, len(found), r)

@@ -72,7 +72,7 @@ func TestShadow_Writes(t *testing.T) {
 			must(t, err)
 			_, own, err := inVain(t, b.strict.WithContext(ctx), run)
 			must(t, err)
-			db, r := watched(b.shadow, ctx)
+			db, r := watched(ctx, b.shadow)
 			got, affected, err := inVain(t, db, run)
 			must(t, err)
 			if name == "save" { // which would have emptied the column
@@ -148,7 +148,7 @@ func TestShadow_Creates(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			db, r := watched(b.shadow, ctx)
+			db, r := watched(ctx, b.shadow)
 			tx := db.Begin()
 			defer tx.Rollback()
 			must(t, tc.run(tx).Error)
@@ -241,7 +241,7 @@ func TestShadow_Refused(t *testing.T) {
 				t.Fatalf("the strict plugin says %v", refused)
 			}
 			want, wantRows := run(b.plain.WithContext(ctx))
-			db, r := watched(b.shadow, ctx)
+			db, r := watched(ctx, b.shadow)
 			got, gotRows := run(db)
 			if fmt.Sprint(got) != fmt.Sprint(want) || gotRows != wantRows {
 				t.Errorf("got %v, plain GORM %v\n%s\n%s", got, want, gotRows, wantRows)

@@ -12,7 +12,7 @@ import (
 )
 
 // ErrSuspended is a statement of a suspended tenant.
-var ErrSuspended = errors.New("the tenant is suspended (tenants.is_active is false): its statements are refused until it is resumed")
+var ErrSuspended = errors.New("the tenant is not active: its row in tenants has is_active = false, or there is none; its statements are refused until it is resumed, or created")
 
 // Mode is the second argument of [models.AdmitFunction]. Empty: nobody is asked.
 type Mode string

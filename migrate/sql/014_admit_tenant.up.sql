@@ -1,8 +1,7 @@
--- Lets the statements of a tenant through unless it is suspended: unless its row
--- in tenants has is_active = false. An id without a row is let through. In mode
--- 'refuse' a suspended one is an error of the SQLSTATE CRT01. In any other its
--- transaction can only read from there on, which PostgreSQL itself sees to, and
--- the answer is true.
+-- Lets the statements of a tenant through whose row in tenants has is_active =
+-- true. In mode 'refuse' any other is an error of the SQLSTATE CRT01: suspended,
+-- deleted and unknown look the same. In any other mode its transaction can only
+-- read from there on, which PostgreSQL itself sees to, and the answer is true.
 --
 -- It reads the row with the snapshot of the statement that calls it, so that one
 -- that starts after a suspension has committed is not let through.
@@ -27,10 +26,10 @@ BEGIN
 	PERFORM set_config('courtroll.definer', 'on', true);
 	active := (SELECT t.is_active FROM %1$I.tenants t WHERE t.id = tenant);
 	PERFORM set_config('courtroll.definer', coalesce(before, ''), true);
-	IF coalesce(active, true) THEN
+	IF coalesce(active, false) THEN
 		RETURN false;
 	ELSIF mode = 'refuse' THEN
-		RAISE EXCEPTION 'the tenant is suspended' USING ERRCODE = 'CRT01';
+		RAISE EXCEPTION 'the tenant is not active' USING ERRCODE = 'CRT01';
 	END IF;
 	PERFORM set_config('transaction_read_only', 'on', true);
 	RETURN true;
@@ -39,6 +38,6 @@ $body$
 	$make$, home);
 	EXECUTE format('REVOKE ALL ON FUNCTION %I.courtroll_admit(text, text) FROM PUBLIC', home);
 	EXECUTE format('COMMENT ON FUNCTION %I.courtroll_admit(text, text) IS %L', home,
-		'refuses the statements of a suspended tenant, or those that write');
+		'refuses the statements of a tenant that is not active, or those that write');
 END
 $do$;

@@ -108,13 +108,13 @@ var operations = []operation{
 		return pool.QueryRowContext(ctx, `SELECT count(*) FROM books WHERE title = $1`, "a").Scan(&n)
 	}},
 	{name: "sql.DB exec without arguments", raw: true, writes: true, do: func(db *gorm.DB, ctx context.Context) error {
-		return execRaw(db, ctx, nil, `DELETE FROM books WHERE tenant_id = current_setting('courtroll.tenant_id')`)
+		return execRaw(ctx, db, nil, `DELETE FROM books WHERE tenant_id = current_setting('courtroll.tenant_id')`)
 	}},
 	{name: "sql.DB exec behind a SET", raw: true, writes: true, do: func(db *gorm.DB, ctx context.Context) error {
-		return execRaw(db, ctx, nil, `SET LOCAL work_mem = '4MB'; DELETE FROM books WHERE tenant_id = current_setting('courtroll.tenant_id')`)
+		return execRaw(ctx, db, nil, `SET LOCAL work_mem = '4MB'; DELETE FROM books WHERE tenant_id = current_setting('courtroll.tenant_id')`)
 	}},
 	{name: "sql.DB transaction", raw: true, writes: true, do: func(db *gorm.DB, ctx context.Context) error {
-		return execRaw(db, ctx, &sql.TxOptions{}, `DELETE FROM books WHERE tenant_id = current_setting('courtroll.tenant_id') AND title = $1`, "a")
+		return execRaw(ctx, db, &sql.TxOptions{}, `DELETE FROM books WHERE tenant_id = current_setting('courtroll.tenant_id') AND title = $1`, "a")
 	}},
 	{name: "sql.DB prepared", raw: true, writes: true, do: func(db *gorm.DB, ctx context.Context) error {
 		pool, err := db.DB()
@@ -131,7 +131,7 @@ var operations = []operation{
 	}},
 }
 
-func execRaw(db *gorm.DB, ctx context.Context, options *sql.TxOptions, query string, args ...any) error {
+func execRaw(ctx context.Context, db *gorm.DB, options *sql.TxOptions, query string, args ...any) error {
 	pool, err := db.DB()
 	if err != nil {
 		return err
