@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	firstBlocks   = 64
+	firstBlocks   = 16
 	largestBlocks = 8192 // 64 MB
 	// patience is how many sweeps in a row may bring nothing forward.
 	patience = 5

@@ -29,8 +29,9 @@ func (g *guarded) adoptFunction() string { return objectName("adopt", g.Name) }
 func (p *protectRun) readAdoption(ctx context.Context, g *guarded) (*adoptFunction, error) {
 	list, err := readRows[adoptFunction](ctx, p.tx, `
 		SELECT coalesce(obj_description(p.oid, 'pg_proc'), '') AS comment,
-			coalesce(json_build_array(p.prosrc, p.prosecdef, p.proconfig, p.provolatile, l.lanname, p.prorettype::regtype)::text, '') AS state,
-			coalesce(pg_get_triggerdef(t.oid) || ' ' || t.tgenabled, '') AS trigger, coalesce(t.tgfoid = p.oid, false) AS ours,
+			CASE WHEN p.oid IS NULL THEN '' ELSE json_build_array(p.prosrc, p.prosecdef, p.proconfig, p.provolatile, l.lanname,
+				p.prorettype::regtype)::text END AS state,
+			coalesce(pg_get_triggerdef(t.oid) || ' ' || t.tgenabled::text, '') AS trigger, coalesce(t.tgfoid = p.oid, false) AS ours,
 			coalesce(a.attnum, 0) AS attnum, coalesce(a.attnotnull, false) AND NOT EXISTS (SELECT FROM pg_constraint o
 				WHERE o.conrelid = c.oid AND o.contype = 'n' AND o.conkey = ARRAY[a.attnum] AND NOT o.convalidated) AS notnull,
 			coalesce(a.atthasdef, false) AS isdefault
@@ -236,13 +237,16 @@ BEGIN
 			RETURN NEW;
 		END IF;
 	END IF;
-	SELECT courtroll_parent.%[2]s INTO v_tenant FROM %[5]s AS courtroll_parent WHERE %[6]s;
 	IF %[7]s AND NEW.%[2]s IS NULL THEN
-		v_tenant := %[8]s;
+		NEW.%[2]s := %[8]s;
+		RETURN NEW;
 	END IF;
+	BEGIN
+		SELECT courtroll_parent.%[2]s INTO v_tenant FROM %[5]s AS courtroll_parent WHERE %[6]s;
+	EXCEPTION WHEN OTHERS THEN
+		v_tenant := NULL;
+	END;
 	NEW.%[2]s := coalesce(v_tenant, NEW.%[2]s);
-	RETURN NEW;
-EXCEPTION WHEN OTHERS THEN
 	RETURN NEW;
 END`, r.tenant.sql, tenant, r.each(`NEW.%s`, `, `), r.each(`OLD.%s`, `, `), r.source.parent.sql(),
 		r.matches("NEW"), r.orphaned("NEW"), orphans)

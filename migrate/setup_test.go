@@ -26,6 +26,9 @@ func TestMain(m *testing.M) {
 	if dsn := os.Getenv(childVariable); dsn != "" {
 		os.Exit(child(dsn))
 	}
+	if job := os.Getenv(adoptVariable); job != "" {
+		os.Exit(adoptChild(job))
+	}
 	pgtest.Main(m)
 }
 
