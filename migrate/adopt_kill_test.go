@@ -30,7 +30,7 @@ func TestAdopt_Killed(t *testing.T) {
 
 func killed(t *testing.T, source string) {
 	p, seed := setupShop(t), rand.Uint64()
-	p.exec(t, `INSERT INTO bills (client_id, number) SELECT 1 + n % 20, n FROM generate_series(2001, 30000) n`,
+	p.exec(t, `INSERT INTO bills (client_id, number) SELECT 1 + n % 20, n FROM generate_series(2001, 12000) n`,
 		`UPDATE bills SET number = CASE id % 3 WHEN 0 THEN 'acme-first-' ELSE 'globex-first-' END || number`)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
@@ -77,16 +77,16 @@ func killed(t *testing.T, source string) {
 	p.compare(t, source, want)
 }
 
-// attempt runs the job, which is killed at its nth step, or, each second time, some
+// attempt runs the job, which is killed at its nth step, or, each third time, some
 // time after its start.
 func (p *protected) attempt(t *testing.T, job adoptJob, n int, random *rand.Rand) int {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	if n%2 == 0 {
-		timer := time.AfterFunc(time.Duration(50+random.IntN(100*n))*time.Millisecond, cancel)
+	if n%3 == 0 {
+		timer := time.AfterFunc(time.Duration(50+random.IntN(min(20*n, 500)))*time.Millisecond, cancel)
 		defer timer.Stop()
 	} else {
-		job.KillAt = n/2 + 1
+		job.KillAt = n - n/3
 	}
 	return job.start(t, ctx)
 }
