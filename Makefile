@@ -48,11 +48,12 @@ bench: ## Run the benchmarks ITERATIONS times, each for BENCHTIME (1x: once)
 performance: ## Measure the walls and the trail against plain GORM and write docs/performance.md (10 minutes)
 	$(GO) test -count=1 -timeout 1h -v ./tests/performance -pages 100000 -rounds 400 -update
 
-demo: ## Run the examples: replay real edits, attack the walls, serve two tenants, export a month
+demo: ## Run the examples: replay real edits, attack the walls, serve two tenants, export a month, adopt a table in use
 	$(GO) run ./examples/quickstart
 	$(GO) run ./examples/walls
 	$(GO) run ./examples/service
 	$(GO) run ./examples/export
+	$(GO) run ./examples/adopt
 
 soak: ## Run PROGRAMS generated programs behind each form of walls and of the trail, the files EDITS and GIT_EVENTS, and two tenants and crashes for SOAKTIME each
 	$(GO) test -count=1 -timeout 2h -run TestNonInterference -v ./tests/noninterference -programs $(PROGRAMS)
