@@ -52,13 +52,15 @@ func (r *adoptRun) fill(ctx context.Context) error {
 		if err := r.stopped(s, stuck, late); err != nil {
 			return err
 		}
-		if s.filled > 0 && late == 0 {
+		last = s
+		if s.filled > 0 && late == 0 && r.adoption.Func == nil { // a level of a table that is its own parent
 			pause = busyPauseMin
+			continue
 		}
 		if err := sleep(ctx, jitter(pause)); err != nil {
 			return err
 		}
-		pause, last = min(2*pause, busyPauseMax), s
+		pause = min(2*pause, busyPauseMax)
 	}
 }
 

@@ -54,7 +54,7 @@ func main() {
 }
 
 func run(ctx context.Context, url string, out io.Writer, rows int) (err error) {
-	database, err := demo.Open(ctx, demo.Config{Name: "adopt", URL: url, Out: out})
+	database, err := demo.Open(ctx, demo.Config{Name: "adopt", URL: url, System: true, Out: out})
 	if err != nil {
 		return err
 	}
@@ -64,16 +64,16 @@ func run(ctx context.Context, url string, out io.Writer, rows int) (err error) {
 		return err
 	}
 	defer demo.ClosePool(owner)
-	app, err := gorm.Open(postgres.Open(database.AppDSN), demo.Silent())
+	app, err := gorm.Open(postgres.Open(database.SystemDSN), demo.Silent())
 	if err != nil {
 		return err
 	}
 	defer demo.ClosePool(app)
-	if err := makeOldTables(ctx, owner, database.AppRole, rows); err != nil {
+	if err := makeOldTables(ctx, owner, database.SystemRole, rows); err != nil {
 		return err
 	}
-	// The trusted role keeps the old version running behind the walls, for now.
-	m := migrate.New(owner, migrate.Config{AppRole: database.AppRole + "_new", TrustedRoles: []string{database.AppRole},
+	// The old version has a login of its own, which is trusted for as long as it runs.
+	m := migrate.New(owner, migrate.Config{AppRole: database.AppRole, TrustedRoles: []string{database.SystemRole},
 		TableLockTimeout: 100 * time.Millisecond, Progress: newProgress(out)})
 	return cutOver(ctx, m, owner, startLoad(ctx, app), out)
 }
