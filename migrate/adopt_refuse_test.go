@@ -88,7 +88,9 @@ func TestAdopt_Refuses(t *testing.T) {
 // when they are corrected.
 func TestAdopt_RowsRefuse(t *testing.T) {
 	t.Parallel()
-	blank := func(_ context.Context, rows []map[string]any) ([]string, error) { return make([]string, len(rows)), nil }
+	blank := func(_ context.Context, rows []map[string]any) ([]string, error) {
+		return make([]string, len(rows)), nil
+	}
 	parent := migrate.Adoption{Parent: "client_id"}
 	for name, c := range map[string]struct {
 		before, correct string

@@ -43,7 +43,7 @@ func startLoad(ctx context.Context, app *gorm.DB) *load {
 	ctx, stop := context.WithCancel(ctx)
 	l := &load{stop: stop}
 	for _, statement := range []string{
-		`SELECT number FROM invoices WHERE id = 1 + floor(random() * 1000)::bigint`,
+		`SELECT number FROM invoices WHERE id = (SELECT 1 + floor(random() * 1000)::bigint)`,
 		`INSERT INTO invoices (customer_id, number) VALUES (1 + floor(random() * 1000)::bigint, gen_random_uuid()::text)`,
 		`UPDATE invoices SET customer_id = 1 + customer_id % 1000 WHERE id = (SELECT 1 + floor(random() * 1000)::bigint)`,
 	} {
