@@ -166,7 +166,7 @@ func TestAdopt_OldSnapshot(t *testing.T) {
 	select {
 	case <-waits:
 	case err := <-done:
-		t.Errorf("it did not wait: %v", err)
+		t.Fatalf("it did not wait: %v", err)
 	}
 	if _, err := tx.Exec(`INSERT INTO bills (client_id, number) VALUES (1, 'late')`); err != nil {
 		t.Error(err)

@@ -124,7 +124,10 @@ func TestAdopt_RowsRefuse(t *testing.T) {
 				p.exec(t, c.before)
 			}
 			c.give.Pace, c.again.Quiet = quick, -1
-			_, err := p.adopter(p.owner).Adopt(t.Context(), &Bill{}, c.give)
+			done, err := p.adopter(p.owner).Adopt(t.Context(), &Bill{}, c.give)
+			if strings.Contains(strings.Join(done.Changed, ""), "courtroll_link") {
+				t.Error("a foreign key was added that rows violate")
+			}
 			var rows *migrate.AdoptError
 			if !errors.Is(err, c.want) || c.rows > 0 && (!errors.As(err, &rows) || rows.Rows < c.rows) {
 				t.Fatalf("got %v, want %v of %d rows", err, c.want, c.rows)
