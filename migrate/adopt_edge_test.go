@@ -149,6 +149,7 @@ func TestAdopt_OldSnapshot(t *testing.T) {
 	p := setupShop(t)
 	p.exec(t, `ALTER TABLE clients ADD tenant_id text`)
 	tx := must(p.app.BeginTx(t.Context(), nil))
+	defer tx.Rollback()
 	must(tx.Exec(`SET TRANSACTION ISOLATION LEVEL REPEATABLE READ`))
 	must(tx.Exec(`SELECT 1`))
 	p.exec(t, `UPDATE clients SET tenant_id = split_part(code, '-', 1)`, `ALTER TABLE clients ALTER tenant_id SET NOT NULL`)
