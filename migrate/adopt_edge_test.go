@@ -153,10 +153,11 @@ func TestAdopt_OldSnapshot(t *testing.T) {
 	must(tx.Exec(`SET TRANSACTION ISOLATION LEVEL REPEATABLE READ`))
 	must(tx.Exec(`SELECT 1`))
 	p.exec(t, `UPDATE clients SET tenant_id = split_part(code, '-', 1)`, `ALTER TABLE clients ALTER tenant_id SET NOT NULL`)
-	waits := make(chan struct{}, 100)
+	steps := make(chan string, 1) // the first step after the backfill
 	m := migrate.New(p.owner, migrate.Config{Progress: func(now migrate.Progress) {
-		if strings.HasPrefix(now.Step, "wait") && len(waits) == 0 {
-			waits <- struct{}{}
+		step, _, _ := strings.Cut(now.Step, " ")
+		if isLater := step == "wait" || step == "not"; isLater && len(steps) == 0 {
+			steps <- step
 		}
 	}})
 	done := make(chan error, 1)
@@ -165,7 +166,10 @@ func TestAdopt_OldSnapshot(t *testing.T) {
 		done <- err
 	}()
 	select {
-	case <-waits:
+	case step := <-steps:
+		if step != "wait" {
+			t.Fatal("it did not wait")
+		}
 	case err := <-done:
 		t.Fatalf("it did not wait: %v", err)
 	}
