@@ -7,6 +7,7 @@ BENCHTIME  ?= 1s
 FUZZTIME   ?= 20s
 PROGRAMS   ?= 10000
 SOAKTIME   ?= 10m
+ROWS       ?= 10000000
 EDITS      ?=
 GIT_EVENTS ?=
 
@@ -14,7 +15,7 @@ GOLANGCI_LINT = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 SHIPPED       = ./models,./tenancy,./audit,./migrate,./internal/...
 
 .DEFAULT_GOAL := help
-.PHONY: help test newest race beside guards lint fmt bench performance demo soak cover fuzz
+.PHONY: help test newest race beside guards lint fmt bench performance demo retention soak cover fuzz
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,12 +49,16 @@ bench: ## Run the benchmarks ITERATIONS times, each for BENCHTIME (1x: once)
 performance: ## Measure the walls and the trail against plain GORM and write docs/performance.md (10 minutes)
 	$(GO) test -count=1 -timeout 1h -v ./tests/performance -pages 100000 -rounds 400 -update
 
-demo: ## Run the examples: replay real edits, attack the walls, serve two tenants, export a month, take a tenant from first to last day
+demo: ## Run the examples: replay real edits, attack the walls, serve two tenants, export a month, take a tenant from first to last day, adopt a table in use
 	$(GO) run ./examples/quickstart
 	$(GO) run ./examples/walls
 	$(GO) run ./examples/service
 	$(GO) run ./examples/export
 	$(GO) run ./examples/lifecycle
+	$(GO) run ./examples/adopt -rows 100000
+
+retention: ## Delete half of ROWS entries of the trail beside live inserts, and measure these (10 minutes)
+	$(GO) test -count=1 -timeout 1h -v ./tests/retention -rows $(ROWS)
 
 soak: ## Run PROGRAMS generated programs behind each form of walls and of the trail, the files EDITS and GIT_EVENTS, and two tenants and crashes for SOAKTIME each
 	$(GO) test -count=1 -timeout 2h -run TestNonInterference -v ./tests/noninterference -programs $(PROGRAMS)

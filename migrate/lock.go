@@ -14,6 +14,10 @@ import (
 // belong to one database, so the same key serves every one of a server.
 const lockKey int64 = 0x636f757274726f6c
 
+// adoptLockKey is that of Adopt, "courtado": it may take days, in which other
+// instances start.
+const adoptLockKey int64 = 0x636f75727461646f
+
 const (
 	lockPollMin    = 20 * time.Millisecond
 	lockPollMax    = time.Second
@@ -26,16 +30,20 @@ const (
 // The lock belongs to the server's session. If this process dies, or the
 // connection does, the server releases it.
 func withLock(ctx context.Context, pool *sql.DB, cfg Config, fn func(*sql.Conn) error) error {
+	return withLockKey(ctx, pool, cfg, lockKey, fn)
+}
+
+func withLockKey(ctx context.Context, pool *sql.DB, cfg Config, key int64, fn func(*sql.Conn) error) error {
 	conn, err := pool.Conn(ctx)
 	if err != nil {
 		return fmt.Errorf("migrate: connecting: %w", err)
 	}
 	defer conn.Close()
-	if err := acquire(ctx, conn, cfg); err != nil {
+	if err := acquire(ctx, conn, cfg, key); err != nil {
 		discard(conn)
 		return err
 	}
-	defer release(ctx, conn)
+	defer release(ctx, conn, key)
 	return fn(conn)
 }
 
@@ -43,10 +51,10 @@ func withLock(ctx context.Context, pool *sql.DB, cfg Config, fn func(*sql.Conn) 
 // blocks in pg_advisory_lock keeps its snapshot, CREATE INDEX CONCURRENTLY in
 // the session that holds the lock waits for that snapshot to end, and neither
 // ever goes on.
-func acquire(ctx context.Context, conn *sql.Conn, cfg Config) error {
+func acquire(ctx context.Context, conn *sql.Conn, cfg Config, key int64) error {
 	begin := time.Now()
 	for pause := lockPollMin; ; pause = min(2*pause, lockPollMax) {
-		got, err := tryLock(ctx, conn)
+		got, err := tryLock(ctx, conn, key)
 		if got || err != nil {
 			return err
 		}
@@ -61,8 +69,8 @@ func acquire(ctx context.Context, conn *sql.Conn, cfg Config) error {
 	}
 }
 
-func tryLock(ctx context.Context, conn *sql.Conn) (got bool, err error) {
-	err = conn.QueryRowContext(ctx, `SELECT pg_try_advisory_lock($1)`, lockKey).Scan(&got)
+func tryLock(ctx context.Context, conn *sql.Conn, key int64) (got bool, err error) {
+	err = conn.QueryRowContext(ctx, `SELECT pg_try_advisory_lock($1)`, key).Scan(&got)
 	if err != nil {
 		return false, fmt.Errorf("migrate: taking the lock: %w", err)
 	}
@@ -72,11 +80,11 @@ func tryLock(ctx context.Context, conn *sql.Conn) (got bool, err error) {
 // release gives the lock back though ctx may have ended. A connection that
 // cannot say so is closed instead of returned, for the pool would hand it to
 // somebody with the lock still on it.
-func release(ctx context.Context, conn *sql.Conn) {
+func release(ctx context.Context, conn *sql.Conn, key int64) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
 	defer cancel()
 	var released bool
-	err := conn.QueryRowContext(ctx, `SELECT pg_advisory_unlock($1)`, lockKey).Scan(&released)
+	err := conn.QueryRowContext(ctx, `SELECT pg_advisory_unlock($1)`, key).Scan(&released)
 	if err != nil || !released {
 		discard(conn)
 	}

@@ -74,11 +74,15 @@ func (r *protectRun) ensureKey(ctx context.Context, g *guarded, columns []string
 	if slices.ContainsFunc(have, func(u *unique) bool { return u.isKey(want) }) {
 		return nil
 	}
-	name := objectName(append([]string{"key", g.Name}, columns...)...)
+	name := keyName(g, columns)
 	if err := r.exec(ctx, `CREATE UNIQUE INDEX %s ON %s (%s)`, ident(name), g.sql(), idents(want...)); err != nil {
 		return refusedRows(err, g, name)
 	}
 	return r.comment(ctx, `INDEX `+ident(g.Schema, name), note{})
+}
+
+func keyName(g *guarded, columns []string) string {
+	return objectName(append([]string{"key", g.Name}, columns...)...)
 }
 
 func withTenant(column string, columns []string) []string {
@@ -251,9 +255,14 @@ func (r *protectRun) scopeUnique(ctx context.Context, u *unique) error {
 	if err := r.dropUnique(ctx, u); err != nil {
 		return err
 	}
-	scoped := u.Prefix + ident(u.table.column) + `, ` + strings.TrimPrefix(u.Definition, u.Prefix)
-	if err := r.exec(ctx, "%s", scoped); err != nil {
-		return refusedRows(err, u.table, u.Name)
+	taken, err := r.takeScoped(ctx, u)
+	if err != nil {
+		return err
+	}
+	if !taken {
+		if err := r.exec(ctx, "%s", u.Prefix+ident(u.table.column)+`, `+u.rest()); err != nil {
+			return refusedRows(err, u.table, u.Name)
+		}
 	}
 	if u.Constraint != "" {
 		// The index takes the constraint's name, which it has already.

@@ -31,6 +31,7 @@ type link struct {
 	HasTenant bool   `json:"hastenant"`
 
 	from, to *guarded
+	ready    *link // what Adopt built to replace it
 }
 
 // actions are the catalogue's letters.
@@ -151,8 +152,9 @@ func (r *protectRun) plannedLinks(ctx context.Context) ([]*link, error) {
 	var list []*link
 	for _, l := range have {
 		switch {
-		case l.isOurs() && l.proven():
+		case l.isOurs() && l.proven(), l.isTwin(have):
 		case l.isOurs():
+			l.ready = l.twin(have)
 			list = append(list, l)
 		case l.HasTenant && !slices.Contains(l.Cols, r.set.owned()[0].column):
 			r.reportf("constraint "+l.FromName+"."+l.Name,
@@ -187,15 +189,23 @@ func (r *protectRun) addLinks(ctx context.Context, links []*link) error {
 	}
 	return r.unforced(ctx, tables, func() error {
 		for _, l := range links {
-			if err := r.addLink(ctx, l, l.sql()); err != nil {
-				return err
-			}
-			if err := r.comment(ctx, l.object(), note{Original: l.Definition, Comment: l.Comment}); err != nil {
+			if err := r.replaceLink(ctx, l); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+}
+
+func (r *protectRun) replaceLink(ctx context.Context, l *link) error {
+	taken, err := r.takeTwin(ctx, l)
+	if err == nil && !taken {
+		err = r.addLink(ctx, l, l.sql())
+	}
+	if err != nil {
+		return err
+	}
+	return r.comment(ctx, l.object(), note{Original: l.Definition, Comment: l.Comment})
 }
 
 func (l *link) object() string { return `CONSTRAINT ` + ident(l.Name) + ` ON ` + l.from.sql() }

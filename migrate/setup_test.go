@@ -32,6 +32,9 @@ func TestMain(m *testing.M) {
 	if dsn := os.Getenv(retainVariable); dsn != "" {
 		os.Exit(retainChild(dsn))
 	}
+	if job := os.Getenv(adoptVariable); job != "" {
+		os.Exit(adoptChild(job))
+	}
 	pgtest.Main(m)
 }
 
