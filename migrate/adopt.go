@@ -181,16 +181,16 @@ func (r *adoptRun) transact(ctx context.Context, fn func(*protectRun) error) err
 // startAdopting makes the transaction what its statements count on, whatever the
 // role, the database or the DSN say. With one snapshot for all, a batch would fail
 // on every row that somebody changed meanwhile.
-func (p *protectRun) startAdopting(ctx context.Context) error {
+func (r *protectRun) startAdopting(ctx context.Context) error {
 	for _, setting := range []string{
 		`SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE`,
 		`SET LOCAL row_security = off`,
 	} {
-		if _, err := p.tx.ExecContext(ctx, setting); err != nil {
+		if _, err := r.tx.ExecContext(ctx, setting); err != nil {
 			return err
 		}
 	}
-	return p.leaveSearchPath(ctx)
+	return r.leaveSearchPath(ctx)
 }
 
 // vacuumPatience is how long Adopt waits for a vacuum of the table, which hinders
@@ -201,26 +201,26 @@ const vacuumPatience = 5 * time.Second
 // lockTables takes the locks of a short transaction. The app waits from when the
 // first one is asked for, so they share one time limit. The weak lock that comes
 // before keeps vacuums out, which would not yield within that limit.
-func (p *protectRun) lockTables(ctx context.Context, mode string, tables ...*guarded) error {
-	patient := p.cfg
+func (r *protectRun) lockTables(ctx context.Context, mode string, tables ...*guarded) error {
+	patient := r.cfg
 	patient.TableLockTimeout = vacuumPatience
-	if err := p.lockAll(ctx, patient, `SHARE UPDATE EXCLUSIVE`, tables); err != nil {
+	if err := r.lockAll(ctx, patient, `SHARE UPDATE EXCLUSIVE`, tables); err != nil {
 		return err
 	}
-	if err := p.lockAll(ctx, p.cfg, mode, tables); err != nil {
+	if err := r.lockAll(ctx, r.cfg, mode, tables); err != nil {
 		return err
 	}
-	return p.cfg.limitLocks(ctx, p.tx)
+	return r.cfg.limitLocks(ctx, r.tx)
 }
 
-func (p *protectRun) lockAll(ctx context.Context, cfg Config, mode string, tables []*guarded) error {
+func (r *protectRun) lockAll(ctx context.Context, cfg Config, mode string, tables []*guarded) error {
 	deadline := time.Now().Add(cfg.TableLockTimeout)
 	for _, g := range tables {
 		cfg.TableLockTimeout = time.Until(deadline)
-		if err := cfg.limitLocks(ctx, p.tx); err != nil {
+		if err := cfg.limitLocks(ctx, r.tx); err != nil {
 			return err
 		}
-		if _, err := p.tx.ExecContext(ctx, `LOCK TABLE ONLY `+g.sql()+` IN `+mode+` MODE`); err != nil {
+		if _, err := r.tx.ExecContext(ctx, `LOCK TABLE ONLY `+g.sql()+` IN `+mode+` MODE`); err != nil {
 			return err
 		}
 	}

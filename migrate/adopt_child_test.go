@@ -98,7 +98,7 @@ func (j adoptJob) run() error {
 }
 
 // start runs the job in a process of its own, kills it when ctx ends, and says how it ended.
-func (j adoptJob) start(t testing.TB, ctx context.Context) int { //nolint:revive // the test's context is another
+func (j adoptJob) start(t testing.TB, ctx context.Context) int {
 	t.Helper()
 	command := exec.CommandContext(ctx, os.Args[0])
 	command.Env = append(os.Environ(), adoptVariable+"="+string(must(json.Marshal(j))))

@@ -45,7 +45,7 @@ var tenants = []string{"globex", "acme"} // of the clients of odd and even ids
 const clientCount = 20
 
 // startLoad starts two writers of one version, who share the rows.
-func (p *protected) startLoad(t *testing.T, ctx context.Context, source string, seed uint64, rows map[int64]bill, isNew bool) *load { //nolint:revive // as start
+func (p *protected) startLoad(t *testing.T, ctx context.Context, source string, seed uint64, rows map[int64]bill, isNew bool) *load {
 	l := &load{errs: make(chan error, 16)}
 	for i := range 2 {
 		w := &shopWriter{p: p, id: i, isNew: isNew, source: source, rows: map[int64]bill{}, rand: rand.New(rand.NewPCG(seed, uint64(i)))}

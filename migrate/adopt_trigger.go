@@ -26,8 +26,8 @@ type adoptFunction struct {
 
 func (g *guarded) adoptFunction() string { return objectName("adopt", g.Name) }
 
-func (p *protectRun) readAdoption(ctx context.Context, g *guarded) (*adoptFunction, error) {
-	list, err := readRows[adoptFunction](ctx, p.tx, `
+func (r *protectRun) readAdoption(ctx context.Context, g *guarded) (*adoptFunction, error) {
+	list, err := readRows[adoptFunction](ctx, r.tx, `
 		SELECT coalesce(obj_description(p.oid, 'pg_proc'), '') AS comment,
 			CASE WHEN p.oid IS NULL THEN '' ELSE json_build_array(p.prosrc, p.prosecdef, p.proconfig, p.provolatile, l.lanname,
 				p.prorettype::regtype)::text END AS state,
