@@ -9,8 +9,9 @@
 // of instances, each version is applied once, and an Up that finds nothing to
 // do changes nothing. It creates the tables tenants and audit_logs if they do
 // not exist. Where they do, another program may have made them and may go on
-// using them: Up alters no column, and takes an index that serves a purpose
-// already instead of building a second one.
+// using them: Up alters no column and no row, and takes an index that serves a purpose
+// already instead of building a second one. [Migrator.Plan] says what it would do,
+// [Migrator.Widen] alters a type where it is asked to, [Migrator.Down] undoes a version.
 //
 // The versions are SQL files that this package carries. Each is recorded in
 // the table courtroll_migrations with a checksum of its text. A version runs
@@ -30,12 +31,18 @@
 //
 //	captured, err := migrate.New(owner, cfg).CaptureByTrigger(ctx, &Project{}, &Invoice{})
 //
+// [Migrator.Adopt] brings the tenant column to a table of an app that knew none, while
+// the app goes on writing; [Migrator.AppendOnly] keeps the trail as it was written, and
+// [Migrator.Retain] removes what is too old. Whatever alters a table steps back for the
+// app, as [Config.TableLockTimeout] says.
+//
 // The database knows whose a transaction is by [models.TenantSetting]. A login
-// without a tenant, at a log-in say, has two functions, which stand beside the
-// table tenants and run with the owner's rights:
+// without a tenant, at a log-in say, has two functions, and any login a third. They
+// stand beside the table tenants and run with the owner's rights:
 //
 //	courtroll_resolve_tenant(kind, value) -- 'id', 'slug' or 'domain': id and is_active
 //	courtroll_record_event(id, actor_id, action, resource_type, resource_id, ip_address, metadata)
+//	courtroll_admit(tenant, mode) -- refuses a tenant that is not active
 //
 // Roles are made without a password: ALTER ROLE shop_app PASSWORD '…' is the
 // operator's to say.

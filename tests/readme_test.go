@@ -16,8 +16,9 @@ import (
 )
 
 const (
-	readme  = "../README.md"
-	reading = "../docs/reading.md"
+	readme    = "../README.md"
+	reading   = "../docs/reading.md"
+	migrating = "../docs/migrating.md"
 )
 
 // fragment is what README's blocks that are no programs are compiled in. What
@@ -65,6 +66,7 @@ var (
 	_ = tenancy.New
 	_ = tenancytest.Run
 
+	m     *migrate.Migrator
 	rules tenancy.Rules
 	file  *os.File
 	kept  []byte
@@ -76,6 +78,7 @@ type (
 	Session struct{ TenantID string }
 	Country struct{ Code string }
 	Invoice struct{ OrgID string }
+	Customer struct{ TenantID string }
 )
 
 func _(ctx context.Context, t *testing.T, owner, app *gorm.DB, err error) {
@@ -89,7 +92,7 @@ func TestReadme(t *testing.T) {
 		t.Fatal("the first block of Go is no complete program")
 	}
 
-	for i, block := range append(slices.Clone(goBlocks), blocks(t, reading, "go")...) {
+	for i, block := range slices.Concat(goBlocks, blocks(t, reading, "go"), blocks(t, migrating, "go")) {
 		t.Run(fmt.Sprintf("Block%dCompiles", i+1), func(t *testing.T) {
 			t.Parallel()
 			if !isProgram(block) {
