@@ -243,20 +243,25 @@ func TestProtectErrUnsafeRole(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name, attributes string
-		grant            func(p *protected, app string) string
+		grant            func(t testing.TB, p *protected, app string) string
 		contains         string
 	}{
 		{"a superuser", "SUPERUSER", nil, "is a superuser"},
 		{"BYPASSRLS", "BYPASSRLS", nil, "has BYPASSRLS"},
 		{"CREATEROLE", "CREATEROLE", nil, "has CREATEROLE"},
 		{"REPLICATION", "REPLICATION", nil, "has REPLICATION"},
-		{"a member of the system role", "", func(p *protected, app string) string { return `GRANT ` + p.system + ` TO ` + app }, "Config.SystemRole"},
-		{"a member without inheritance", "NOINHERIT", func(p *protected, app string) string { return `GRANT ` + p.system + ` TO ` + app }, "Config.SystemRole"},
-		{"a member of the owner", "", func(p *protected, app string) string { return `GRANT ` + p.OwnerRole + ` TO ` + app }, "owns "},
-		{"the owner of a table", "", func(_ *protected, app string) string { return `ALTER TABLE tags OWNER TO ` + app }, "owns table public.tags"},
-		{"the owner of the schema", "", func(_ *protected, app string) string { return `ALTER SCHEMA public OWNER TO ` + app }, "owns schema public"},
-		{"a reader of files", "", func(_ *protected, app string) string { return `GRANT pg_read_server_files TO ` + app }, "files"},
-		{"whom the system is a member of", "", func(p *protected, app string) string { return `GRANT ` + app + ` TO ` + p.system }, "it is a member of"},
+		{"a member of the system role", "", func(_ testing.TB, p *protected, app string) string { return `GRANT ` + p.system + ` TO ` + app }, "Config.SystemRole"},
+		{"a member without inheritance", "NOINHERIT", func(_ testing.TB, p *protected, app string) string { return `GRANT ` + p.system + ` TO ` + app }, "Config.SystemRole"},
+		{"a member of the owner", "", func(t testing.TB, p *protected, app string) string {
+			keeper := app + "_keeper" // the owner of the tests is the whole server's: other tests would meet its member
+			p.super.exec(t, `CREATE ROLE `+keeper, `ALTER TABLE tags OWNER TO `+keeper)
+			p.dropRole(t, keeper)
+			return `GRANT ` + keeper + ` TO ` + app
+		}, "owns "},
+		{"the owner of a table", "", func(_ testing.TB, _ *protected, app string) string { return `ALTER TABLE tags OWNER TO ` + app }, "owns table public.tags"},
+		{"the owner of the schema", "", func(_ testing.TB, _ *protected, app string) string { return `ALTER SCHEMA public OWNER TO ` + app }, "owns schema public"},
+		{"a reader of files", "", func(_ testing.TB, _ *protected, app string) string { return `GRANT pg_read_server_files TO ` + app }, "files"},
+		{"whom the system is a member of", "", func(_ testing.TB, p *protected, app string) string { return `GRANT ` + app + ` TO ` + p.system }, "it is a member of"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -265,7 +270,7 @@ func TestProtectErrUnsafeRole(t *testing.T) {
 			cfg := p.config()
 			cfg.AppRole, _ = p.role(t, "app", test.attributes)
 			if test.grant != nil {
-				grant := test.grant(p, cfg.AppRole)
+				grant := test.grant(t, p, cfg.AppRole)
 				p.super.exec(t, grant)
 				defer p.super.exec(t, `ALTER TABLE tags OWNER TO `+p.OwnerRole, `ALTER SCHEMA public OWNER TO `+p.OwnerRole)
 			}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/courtroll/courtroll/audit"
 	"github.com/courtroll/courtroll/examples/quickstart/sample"
+	"github.com/courtroll/courtroll/models"
 	"github.com/courtroll/courtroll/tenancy"
 )
 
@@ -44,6 +45,10 @@ func (a *App) LoadEdits(ctx context.Context, tenants ...string) (map[string]int6
 	made := map[string]int64{}
 	for _, tenant := range tenants {
 		made[tenant] = 0
+		// As the operator, who registered it long ago and left no entry.
+		if err := a.system.WithContext(ctx).Create(&models.NewTenant{ID: tenant, Name: tenant, Slug: tenant}).Error; err != nil {
+			return nil, err
+		}
 	}
 	for lines := json.NewDecoder(text); ; {
 		var e edit
