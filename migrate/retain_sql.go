@@ -68,7 +68,7 @@ DECLARE
 	v_definer CONSTANT text := current_setting('` + definerSetting + `', true);
 	v_done jsonb;
 BEGIN
-	IF coalesce(reason, '') !~ '\S' OR tenant !~ '\S' OR most IS NULL OR most < 1 OR run IS NULL OR dry IS NULL THEN
+	IF coalesce(reason, '') !~ '[^[:space:]]' OR tenant !~ '[^[:space:]]' OR most IS NULL OR most < 1 OR run IS NULL OR dry IS NULL THEN
 		RAISE EXCEPTION 'a reason, a size and a run are needed, and a tenant that is given is not blank' USING ERRCODE = 'invalid_parameter_value';
 	END IF;
 	IF before IS NULL OR before >= clock_timestamp() THEN
@@ -121,8 +121,8 @@ const purgeBatch = `	WITH batch AS MATERIALIZED (
 		INTO v_done FROM total t`
 
 // byTenant is for a record that is no tenant's own. Entries of none are under "".
-const byTenant = ` || jsonb_build_object('tenants', (SELECT coalesce(jsonb_object_agg(coalesce(x.tenant_id, ''), x.n), '{}')
-				FROM (SELECT c.tenant_id::text, count(*) AS n FROM counted c GROUP BY 1) x))`
+const byTenant = ` || jsonb_build_object('tenants', (SELECT coalesce(jsonb_object_agg(x.tenant, x.n), '{}')
+				FROM (SELECT coalesce(c.tenant_id::text, '') AS tenant, count(*) AS n FROM counted c GROUP BY 1) x))`
 
 func (r *appendRun) purgeBody() string {
 	table := r.log.sql()
