@@ -42,6 +42,7 @@ import (
 
 	"github.com/courtroll/courtroll/audit"
 	"github.com/courtroll/courtroll/audit/audittest"
+	"github.com/courtroll/courtroll/lifecycle"
 	"github.com/courtroll/courtroll/migrate"
 	"github.com/courtroll/courtroll/models"
 	"github.com/courtroll/courtroll/tenancy"
@@ -61,6 +62,7 @@ var (
 	_ *gorm.DB
 	_ = audit.New
 	_ = audittest.AllModelsCovered
+	_ = lifecycle.Verify
 	_ = migrate.New
 	_ models.Tenant
 	_ = tenancy.New
