@@ -93,6 +93,9 @@ func (r *deletion) batches(doing string, t *table, query func() *gorm.DB, run ba
 	p := Progress{Step: doing + t.schema.Table, Total: r.counts[t.schema.Table]}
 	for {
 		start := time.Now()
+		if err := r.checkForeign(r.system(), r.crossing(t, true)); err != nil {
+			return err
+		}
 		result := run(query().Select(t.columns()).Limit(int(sizes.Size())))
 		if result.Error != nil || result.RowsAffected == 0 {
 			return result.Error

@@ -64,12 +64,23 @@ var (
 	// set NULL, so that no row of it could be deleted first; or rows of one table that
 	// refer to each other by keys that are ON DELETE RESTRICT. It comes in a [TablesError].
 	ErrCycle = errors.New("these tables refer to each other in a circle, by keys that can be neither NULL nor deleted together: make one of their columns nullable")
+
+	// ErrForeignRow is a row of another tenant that refers to one that is to be deleted,
+	// by a key that does not hold the tenant column: it would be deleted or changed, too,
+	// or keep the row from being deleted. It comes in a [TablesError], with the tables of
+	// the rows that refer.
+	ErrForeignRow = errors.New("rows of other tenants in these tables refer to the tenant's: point them elsewhere, and put the tenant column into the foreign keys")
+
+	// ErrRegisterKey is a row of tenants that refers to one that is to be deleted; or a
+	// key from tenants that is ON DELETE CASCADE, by which a tenant would be gone with a
+	// row of its own. It comes in a [TablesError], with the tables that are referred to.
+	ErrRegisterKey = errors.New("rows of tenants refer to these tables, or cascade from them: set the columns of those foreign keys NULL first, and let none be ON DELETE CASCADE")
 )
 
 // TablesError says which tables are at fault.
 type TablesError struct {
 	Tables []string // with their schemas
-	Err    error    // [ErrForgotten], [ErrNoTable], [ErrChild] or [ErrCycle]
+	Err    error    // [ErrForgotten], [ErrNoTable], [ErrChild], [ErrCycle], [ErrForeignRow] or [ErrRegisterKey]
 }
 
 // Error implements error.

@@ -45,6 +45,9 @@ type relation struct {
 type inventory struct {
 	tables []*table // in the order of their names
 	links  []link   // among them
+	outer  []link   // among them and tenants, by which one tenant's rows can refer to another's
+	// register is the table tenants.
+	register *table
 }
 
 // take finds the tenant-owned tables of the models, and fails where the catalogue has
@@ -68,8 +71,10 @@ func take(ctx context.Context, db *gorm.DB, plugin *tenancy.Plugin, given []any)
 	if err := c.checkForgotten(v.tables); err != nil {
 		return nil, err
 	}
-	v.links, err = c.links(v.tables)
-	return v, err
+	if v.register, err = c.registerOf(db, registry); err != nil {
+		return nil, err
+	}
+	return v, v.link(c)
 }
 
 // ownedBy returns the tenant-owned tables of models, and of those that they refer to.

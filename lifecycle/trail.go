@@ -110,6 +110,9 @@ func (r *deletion) finish() (done bool, err error) {
 		if left, err := r.left(tx); left || err != nil {
 			return err
 		}
+		if err := r.checkForeign(tx, r.crossing(r.register, false)); err != nil {
+			return err
+		}
 		if err := r.record(tx, ActionDelete); err != nil {
 			return err
 		}
