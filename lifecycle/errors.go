@@ -15,9 +15,9 @@ var (
 	// ErrUnknownTenant is an id without a row in tenants.
 	ErrUnknownTenant = tenancy.ErrUnknownTenant
 
-	// ErrTaken is a tenant whose id or slug another one has. It is a
-	// [gorm.ErrDuplicatedKey].
-	ErrTaken = fmt.Errorf("another tenant has the id or the slug: choose another: %w", gorm.ErrDuplicatedKey)
+	// ErrTaken is a tenant whose id or slug another one has, or whose id a deleted one
+	// had. It is a [gorm.ErrDuplicatedKey].
+	ErrTaken = fmt.Errorf("another tenant has the id or the slug, or had the id: choose another: %w", gorm.ErrDuplicatedKey)
 
 	// ErrInvalid is a tenant whose id, name or slug is blank, begins or ends with a
 	// space, or cannot be stored as text.
