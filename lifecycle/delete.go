@@ -71,7 +71,7 @@ type Deletion struct {
 // unknown.
 //
 // ctx is of system scope. Errors are [ErrNoReason], [ErrUnchecked], [ErrUnknownTenant],
-// [ErrNotSuspended], [ErrForeignRow], [ErrRegisterKey], [ErrStillWritten], those of [Verify], and the database's, a
+// [ErrNotSuspended], [ErrForeignRow], [ErrRegisterKey], [ErrStillWritten], [ErrStuck], those of [Verify], and the database's, a
 // trigger's or a constraint's for one. Two calls at once for one tenant end as one would,
 // or one of them fails.
 func Delete(ctx context.Context, db *gorm.DB, id string, d Deletion) ([]Count, error) {

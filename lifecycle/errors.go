@@ -44,15 +44,24 @@ var (
 	// handle without tenancy's Config.Suspended.
 	ErrStillWritten = errors.New("somebody who is not asked whether the tenant is suspended creates rows of it: stop that and run Delete again")
 
+	// ErrStuck is a deletion of which a batch changes rows and they stay the same, or
+	// deletes none of those that are there: a trigger's doing for one.
+	ErrStuck = errors.New("the rows stay though they are deleted, or their references though they are set NULL: does a trigger keep them? Let it pass those and run Delete again")
+
 	// ErrNoReason is a deletion without a reason.
 	ErrNoReason = errors.New("no reason: a deletion needs one, for whoever reads the trail")
 
-	// ErrForgotten is a table with the tenant column that no model stands for. It comes
-	// in a [TablesError].
+	// ErrForgotten is a table with the tenant column that no model stands for, or a
+	// materialized view with it: its copies of rows cannot be deleted. It comes in a
+	// [TablesError].
 	ErrForgotten = errors.New("no model stands for these tables, which have the tenant column: list their models in Config.Models, or give them")
 
 	// ErrNoTable is a model whose table is not there. It comes in a [TablesError].
 	ErrNoTable = errors.New("the tables of these models are not there: migrate first")
+
+	// ErrView is a model of a view that shows rows of a table which no model stands for,
+	// or of a materialized view. It comes in a [TablesError].
+	ErrView = errors.New("these models are of views, whose rows are in tables that no model stands for: list models of those tables; leave the tenant column out of a materialized view")
 
 	// ErrChild is a table that refers to a tenant's row, and does not say whose its own
 	// are: they could be neither exported nor deleted in the scope of the tenant. That
@@ -80,7 +89,7 @@ var (
 // TablesError says which tables are at fault.
 type TablesError struct {
 	Tables []string // with their schemas
-	Err    error    // [ErrForgotten], [ErrNoTable], [ErrChild], [ErrCycle], [ErrForeignRow] or [ErrRegisterKey]
+	Err    error    // [ErrForgotten], [ErrNoTable], [ErrView], [ErrChild], [ErrCycle], [ErrForeignRow] or [ErrRegisterKey]
 }
 
 // Error implements error.

@@ -40,8 +40,20 @@ func (v *inventory) link(c catalogue) error {
 	if err != nil {
 		return err
 	}
+	parts, err := read[part](c, parentsSQL)
+	if err != nil {
+		return err
+	}
+	whole := func(oid int64) int64 { // the listed table that the rows are of
+		i := slices.IndexFunc(parts, func(p part) bool { return p.Child == oid && v.byOID(p.Parent) != nil })
+		if i < 0 || v.byOID(oid) != nil {
+			return oid
+		}
+		return parts[i].Parent
+	}
 	var children, cascading []string
 	for _, l := range all {
+		l.Child, l.Parent = whole(l.Child), whole(l.Parent)
 		child, parent := v.byOID(l.Child), v.byOID(l.Parent)
 		switch {
 		case parent == nil:
