@@ -55,7 +55,8 @@ type Deletion struct {
 // circle in one table whose key cannot be NULL go in one statement. Each is audited as
 // any change of the tenant, with the actor of ctx. The models' hooks are not called.
 //
-// The trail keeps two entries of the deletion itself, with its reason and the counts:
+// The trail keeps two entries of the deletion itself, of no tenant and about this one,
+// with its reason and the counts:
 // tenant.delete_begun, committed before the first row goes, and tenant.delete, committed
 // with the deletion of the tenant's row. In between, [Resume] is [ErrDeleting]. It may be
 // stopped at any point: what is deleted stays so, and another call goes on.
