@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"context"
 	"slices"
 	"strings"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/courtroll/courtroll/internal/plan"
 	"github.com/courtroll/courtroll/internal/sqllex"
 	"github.com/courtroll/courtroll/internal/stmtpool"
+	"github.com/courtroll/courtroll/internal/suspension"
 	"github.com/courtroll/courtroll/models"
 )
 
@@ -78,7 +80,7 @@ func (p *Plugin) capture(db *gorm.DB, isDelete bool) {
 	schema, name := tableOf(db.Statement)
 	pool := stmtpool.Open(db)
 	if name == models.AuditLogsTable {
-		pool.Verify = append(pool.Verify, appendOnly)
+		pool.Verify = append(pool.Verify, appendOnly, reserved(db.Statement.Context))
 		return
 	}
 	if !p.leavesTrail(schema, name) {
@@ -162,6 +164,16 @@ func (p *Plugin) rawVerifier(db *gorm.DB, pool *stmtpool.Pool, outlives bool) ve
 
 // ddl holds the first words of statements that may alter a table.
 var ddl = map[string]bool{"create": true, "alter": true, "drop": true, "rollback": true}
+
+// reserved refuses entries with the actions that are package lifecycle's.
+func reserved(ctx context.Context) verifier {
+	return func(_ string, args []any) error {
+		if !suspension.IsPast(ctx) && slices.ContainsFunc(args, isReserved) {
+			return &ChangeError{Table: models.AuditLogsTable, Kind: ErrAudit, Cause: errReserved}
+		}
+		return nil
+	}
+}
 
 // appendOnly lets GORM insert into the trail, and nothing else, with the database's time.
 func appendOnly(query string, _ []any) error {

@@ -66,6 +66,7 @@ var (
 var (
 	errAction     = fmt.Errorf(`the action is not noun.verb: letters, digits, "_" and "-", joined by ".", of %d bytes at most`, maxAction)
 	errOwnAction  = fmt.Errorf("the action %s is recorded by itself", scopeOpen)
+	errReserved   = errors.New("the action is recorded by lifecycle.Delete alone")
 	errNoResource = errors.New("the resource type is missing")
 	errOutcome    = fmt.Errorf("the outcome is neither %q nor %q", Success, Failure)
 	errVersion    = errors.New("the version is negative")

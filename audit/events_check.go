@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+
+	"github.com/courtroll/courtroll/models"
 )
 
 // maxAction is what an action has at most, in bytes: it is a name, and part of indexes.
@@ -27,6 +29,8 @@ func (e Event) fault() error {
 		return errAction
 	case e.Action == scopeOpen:
 		return errOwnAction
+	case isReserved(e.Action):
+		return errReserved
 	case orNil(e.ResourceType) == nil:
 		return errNoResource
 	case e.Outcome != "" && e.Outcome != Success && e.Outcome != Failure:
@@ -35,6 +39,11 @@ func (e Event) fault() error {
 		return errVersion
 	}
 	return nil
+}
+
+// isReserved reports whether none but package lifecycle records the action.
+func isReserved(action any) bool {
+	return action == models.DeleteBegunAction || action == models.DeleteAction
 }
 
 // isAction keeps events from looking like the changes of rows, whose actions are one word.

@@ -32,7 +32,8 @@ const (
 type Event struct {
 	// Action is noun.verb, as user.login: two parts or more of letters, digits, "_"
 	// and "-", joined by ".", of 200 bytes at most. Required. So it is never that of a
-	// change; nor may it be system_scope.open, which is recorded by itself.
+	// change; nor may it be system_scope.open, which is recorded by itself, or tenant.delete and
+	// tenant.delete_begun, which are package lifecycle's.
 	Action string
 	// Version is that of the [Definition] that the event is an instance of, and is kept
 	// in the metadata under "version". Zero is the newest of its action in

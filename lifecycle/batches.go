@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"cmp"
 	"time"
 
 	"gorm.io/gorm"
@@ -25,7 +26,7 @@ func (r *deletion) empty(t *table) error {
 		}
 		return query
 	}
-	if err := r.batches("deleting ", t, leaves, r.deleteSome(t)); err != nil || len(own) == 0 {
+	if err := r.batches("deleting ", t, leaves, r.rowsOf(t), r.deleteSome(t)); err != nil || len(own) == 0 {
 		return err
 	}
 	return r.emptyCircles(t, own, leaves)
@@ -45,7 +46,7 @@ func (r *deletion) emptyCircles(t *table, own []link, leaves func() *gorm.DB) er
 			return err
 		}
 	}
-	return r.batches("deleting ", t, leaves, r.deleteSome(t))
+	return r.batches("deleting ", t, leaves, r.rowsOf(t), r.deleteSome(t))
 }
 
 // emptyAtOnce leaves it to PostgreSQL, which looks at the keys when all rows are gone,
@@ -82,20 +83,57 @@ func (r *deletion) sever(l link) error {
 	t := r.tables[newGraph(r.tables, nil).index(l.Child)]
 	column := t.list("", []string{l.Cut})
 	linked := func() *gorm.DB { return r.of(r.id).Model(t.model()).Where(column + " IS NOT NULL") }
-	return r.batches("cutting the circles of ", t, linked, func(some *gorm.DB) *gorm.DB {
+	return r.batches("cutting the circles of ", t, linked, linked, func(some *gorm.DB) *gorm.DB {
 		return r.of(r.id).Model(t.model()).Where("("+t.columns()+") IN (?)", some).UpdateColumn(l.Cut, nil)
 	})
 }
 
+func (r *deletion) rowsOf(t *table) func() *gorm.DB {
+	return func() *gorm.DB { return r.of(r.id).Model(t.model()) }
+}
+
+// movement tells whether batches get on: what all selects becomes less.
+type movement struct {
+	query, all func() *gorm.DB
+	left, done int64
+}
+
+// stuck is told of each batch's rows. It counts once there were more than there should be.
+func (m *movement) stuck(rows int64) (bool, error) {
+	var n int64
+	if rows == 0 {
+		err := m.query().Limit(1).Count(&n).Error
+		return n > 0, err
+	}
+	if m.done += rows; m.done <= m.left {
+		return false, nil
+	}
+	if err := m.all().Count(&n).Error; err != nil || n >= m.left {
+		return err == nil, err
+	}
+	m.left, m.done = n, 0
+	return false, nil
+}
+
 // batches runs a batch until no row is left to select. Each is a transaction.
-func (r *deletion) batches(doing string, t *table, query func() *gorm.DB, run batch) error {
+func (r *deletion) batches(doing string, t *table, query, all func() *gorm.DB, run batch) error {
 	sizes, begun := r.Pace.Batches(firstBatch, largestBatch), time.Now()
 	p := Progress{Step: doing + t.schema.Table, Total: r.counts[t.schema.Table]}
+	m := movement{query: query, all: all, left: max(p.Total, firstBatch)}
 	for {
 		start := time.Now()
+		if err := r.checkForeign(r.system(), r.crossing(t, true)); err != nil {
+			return err
+		}
 		result := run(query().Select(t.columns()).Limit(int(sizes.Size())))
-		if result.Error != nil || result.RowsAffected == 0 {
+		if result.Error != nil {
 			return result.Error
+		}
+		if stuck, err := m.stuck(result.RowsAffected); stuck || err != nil {
+			return cmp.Or(err, faultOf([]string{t.Name}, ErrStuck))
+		}
+		if result.RowsAffected == 0 {
+			return nil
 		}
 		p.Done, p.Elapsed = p.Done+result.RowsAffected, time.Since(begun)
 		r.Deletion.Progress(p)

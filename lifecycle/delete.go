@@ -45,7 +45,8 @@ type Deletion struct {
 // tenants last. It returns how many rows there were, by table, tenants not among them;
 // with DryRun, how many there are. No row of audit_logs is deleted.
 //
-// Before the first row goes it checks that no table is forgotten ([Verify]), that the
+// Before the first row goes it checks that no table is forgotten ([Verify]), that no row
+// of another tenant, and none of tenants, refers to one of the tenant's, that the
 // tenant is suspended, and waits until the transactions have ended that are open in the
 // database, whoever's they are: one may belong to the tenant and have begun before. Then
 // it deletes in batches, each a transaction of its own, children before parents, the
@@ -54,10 +55,16 @@ type Deletion struct {
 // circle in one table whose key cannot be NULL go in one statement. Each is audited as
 // any change of the tenant, with the actor of ctx. The models' hooks are not called.
 //
-// The trail keeps two entries of the deletion itself, with its reason and the counts:
+// The trail keeps two entries of the deletion itself, of no tenant and about this one,
+// with its reason and the counts:
 // tenant.delete_begun, committed before the first row goes, and tenant.delete, committed
 // with the deletion of the tenant's row. In between, [Resume] is [ErrDeleting]. It may be
 // stopped at any point: what is deleted stays so, and another call goes on.
+//
+// It looks again for rows of other tenants before each table, and before each batch
+// where a foreign key would delete or change them. One that comes to refer to the tenant's
+// between the look and the end of the batch it does not see: only the tenant column in the
+// foreign key keeps them out at all times.
 //
 // When it returns nil, all is committed, and no row of the tenant is left in a
 // tenant-owned table. An id without a row in tenants is not suspended: whoever still has
@@ -65,7 +72,7 @@ type Deletion struct {
 // unknown.
 //
 // ctx is of system scope. Errors are [ErrNoReason], [ErrUnchecked], [ErrUnknownTenant],
-// [ErrNotSuspended], [ErrStillWritten], those of [Verify], and the database's, a
+// [ErrNotSuspended], [ErrForeignRow], [ErrRegisterKey], [ErrStillWritten], [ErrStuck], those of [Verify], and the database's, a
 // trigger's or a constraint's for one. Two calls at once for one tenant end as one would,
 // or one of them fails.
 func Delete(ctx context.Context, db *gorm.DB, id string, d Deletion) ([]Count, error) {
@@ -129,7 +136,10 @@ func prepare(ctx context.Context, db *gorm.DB, id string, d Deletion) (*deletion
 	if err == nil && tenant.IsActive && !d.DryRun {
 		err = ErrNotSuspended
 	}
-	return r, err
+	if err != nil {
+		return nil, err
+	}
+	return r, r.checkForeign(h.system(), r.crossing(nil, false))
 }
 
 func (r *deletion) arrange() error {
@@ -175,6 +185,9 @@ func (r *deletion) run() error {
 			}
 		}
 		for _, t := range r.order {
+			if err := r.checkForeign(r.system(), r.crossing(t, false)); err != nil {
+				return err
+			}
 			if err := r.empty(t); err != nil {
 				return err
 			}

@@ -13,12 +13,16 @@ type link struct {
 	// Cut is a column that takes the reference away when it is NULL, empty if none does.
 	Cut      string `json:"cut"`
 	Restrict bool   `json:"restrict"`
+	// Harms is a key by which a row's deletion deletes or changes those that refer to it.
+	Harms    bool `json:"harms"`
+	Cascades bool `json:"cascades"`
 }
 
 // A key MATCH FULL is taken away by all of its columns alone: that is left to whoever
 // has one. The tenant column never changes.
 const linkSQL = `SELECT k.conname AS name, k.conrelid::bigint AS child, k.confrelid::bigint AS parent,
 		n.nspname || '.' || c.relname AS child_name, k.confdeltype = 'r' AS restrict,
+		k.confdeltype IN ('c', 'n', 'd') AS harms, k.confdeltype = 'c' AS cascades,
 		(SELECT json_agg(a.attname ORDER BY o) FROM unnest(k.conkey) WITH ORDINALITY u(num, o)
 			JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.num) AS columns,
 		(SELECT json_agg(a.attname ORDER BY o) FROM unnest(k.confkey) WITH ORDINALITY u(num, o)
@@ -29,33 +33,49 @@ const linkSQL = `SELECT k.conname AS name, k.conrelid::bigint AS child, k.confre
 	FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_class c ON c.oid = k.conrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 	WHERE k.contype = 'f' AND k.conparentid = 0 ORDER BY 1, 2`
 
-// links returns the keys among the tables. One from elsewhere to a tenant's row is
-// [ErrChild].
-func (c catalogue) links(tables []*table) (among []link, err error) {
+// link finds the keys among the tables, and those that cross from one tenant to
+// another. One from elsewhere to a tenant's row is [ErrChild].
+func (v *inventory) link(c catalogue) error {
 	all, err := read[link](c, linkSQL, c.column)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	register, err := read[relation](c, relationSQL+`c.oid = to_regclass('tenants')`)
+	parts, err := read[part](c, parentsSQL)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	owned := map[int64]bool{}
-	for _, t := range tables {
-		owned[t.OID] = true
+	whole := func(oid int64) int64 { // the listed table that the rows are of
+		i := slices.IndexFunc(parts, func(p part) bool { return p.Child == oid && v.byOID(p.Parent) != nil })
+		if i < 0 || v.byOID(oid) != nil {
+			return oid
+		}
+		return parts[i].Parent
 	}
-	isTenants := func(oid int64) bool { return len(register) == 1 && register[0].OID == oid }
-	var children []string
+	var children, cascading []string
 	for _, l := range all {
+		l.Child, l.Parent = whole(l.Child), whole(l.Parent)
+		child, parent := v.byOID(l.Child), v.byOID(l.Parent)
 		switch {
-		case owned[l.Child] && owned[l.Parent]:
-			among = append(among, l)
-		case (owned[l.Parent] || isTenants(l.Parent)) && !owned[l.Child] && !isTenants(l.Child):
+		case parent == nil:
+			continue
+		case child == nil:
 			children = append(children, l.ChildName)
+			continue
+		case child == v.register && parent != v.register && l.Cascades:
+			cascading = append(cascading, parent.Name)
+		case child != v.register && parent != v.register:
+			v.links = append(v.links, l)
+		}
+		if v.crosses(l) {
+			v.outer = append(v.outer, l)
 		}
 	}
 	slices.Sort(children)
-	return among, faultOf(slices.Compact(children), ErrChild)
+	slices.Sort(cascading)
+	if err := faultOf(slices.Compact(children), ErrChild); err != nil {
+		return err
+	}
+	return faultOf(slices.Compact(cascading), ErrRegisterKey)
 }
 
 // graph is which table refers to which, by their indices.

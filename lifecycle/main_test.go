@@ -241,14 +241,15 @@ func (b *bundle) sum(t *testing.T, tenant string) string {
 	return sum
 }
 
-// entries counts the tenant's entries in the trail, by action and resource type.
+// entries counts the entries of the tenant, and of its deletion, in the trail, by action and resource type.
 func (b *bundle) entries(t *testing.T, tenant string) map[string]int64 {
 	t.Helper()
 	var list []struct {
 		Name string
 		N    int64
 	}
-	must(t, b.super.Raw(`SELECT action || ' ' || resource_type AS name, count(*) AS n FROM audit_logs WHERE tenant_id = ? GROUP BY 1`, tenant).Scan(&list).Error)
+	must(t, b.super.Raw(`SELECT action || ' ' || resource_type AS name, count(*) AS n FROM audit_logs
+		WHERE tenant_id = ? OR tenant_id IS NULL AND resource_type = 'tenants' AND resource_id = ? GROUP BY 1`, tenant, tenant).Scan(&list).Error)
 	found := map[string]int64{}
 	for _, l := range list {
 		found[l.Name] = l.N

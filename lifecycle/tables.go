@@ -39,12 +39,16 @@ type relation struct {
 	OID  int64    `json:"oid"`
 	Name string   `json:"name"` // with its schema
 	Keys []string `json:"keys"` // of the primary key
+	Kind string   `json:"kind"` // pg_class.relkind
 }
 
 // inventory is all that the tenants of an app have, tenants and audit_logs apart.
 type inventory struct {
 	tables []*table // in the order of their names
 	links  []link   // among them
+	outer  []link   // among them and tenants, by which one tenant's rows can refer to another's
+	// register is the table tenants.
+	register *table
 }
 
 // take finds the tenant-owned tables of the models, and fails where the catalogue has
@@ -68,8 +72,10 @@ func take(ctx context.Context, db *gorm.DB, plugin *tenancy.Plugin, given []any)
 	if err := c.checkForgotten(v.tables); err != nil {
 		return nil, err
 	}
-	v.links, err = c.links(v.tables)
-	return v, err
+	if v.register, err = c.registerOf(db, registry); err != nil {
+		return nil, err
+	}
+	return v, v.link(c)
 }
 
 // ownedBy returns the tenant-owned tables of models, and of those that they refer to.
@@ -116,38 +122,46 @@ func read[T any](c catalogue, query string, args ...any) (list []T, err error) {
 	return list, json.Unmarshal([]byte(text), &list)
 }
 
-const relationSQL = `SELECT c.oid::bigint AS oid, n.nspname || '.' || c.relname AS name,
+const relationSQL = `SELECT c.oid::bigint AS oid, n.nspname || '.' || c.relname AS name, c.relkind AS kind,
 		coalesce((SELECT json_agg(a.attname ORDER BY array_position(i.indkey::int2[], a.attnum)) FROM pg_catalog.pg_index i
 			JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY(i.indkey) WHERE i.indrelid = c.oid AND i.indisprimary), '[]') AS keys
 	FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE `
 
-// locate finds each model's table. What a view shows is another table's.
+// locate finds each model's table: one where several models stand for it, and none of
+// what belongs to another one of the tables ([catalogue.distinct]).
 func (c catalogue) locate(owned map[string]*table) (tables []*table, err error) {
 	var missing []string
+	views := map[string]*table{}
 	for _, name := range slices.Sorted(maps.Keys(owned)) {
 		t := owned[name]
-		found, err := read[relation](c, relationSQL+`c.oid = to_regclass($1) AND c.relkind <> 'v'`, t.sql())
-		if err != nil {
-			return nil, err
-		}
-		isView, err := read[relation](c, relationSQL+`c.oid = to_regclass($1)`, t.sql())
+		found, err := read[relation](c, relationSQL+`c.oid = to_regclass($1)`, t.sql())
 		switch {
 		case err != nil:
 			return nil, err
-		case len(found) == 1:
-			t.relation = found[0]
-			tables = append(tables, t)
-		case len(isView) == 0:
+		case len(found) == 0:
 			missing = append(missing, name)
+			continue
+		}
+		t.relation = found[0]
+		if t.Kind == "v" || t.Kind == "m" {
+			views[t.Name] = t
+		} else if !slices.ContainsFunc(tables, func(other *table) bool { return other.OID == t.OID }) {
+			tables = append(tables, t)
 		}
 	}
-	return tables, faultOf(missing, ErrNoTable)
+	if err := faultOf(missing, ErrNoTable); err != nil {
+		return nil, err
+	}
+	if tables, err = c.distinct(tables); err != nil {
+		return nil, err
+	}
+	return tables, c.checkViews(views, tables)
 }
 
 // checkForgotten looks for tables with the tenant column in all schemas, whoever owns
 // them.
 func (c catalogue) checkForgotten(tables []*table) error {
-	all, err := read[relation](c, relationSQL+`c.relkind IN ('r', 'p', 'f') AND NOT c.relispartition
+	all, err := read[relation](c, relationSQL+`c.relkind IN ('r', 'p', 'f', 'm') AND NOT c.relispartition
 		AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' AND c.oid IS DISTINCT FROM to_regclass($2)
 		AND EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attname = $1 AND a.attnum > 0 AND NOT a.attisdropped)
 		ORDER BY 2`, c.column, models.AuditLogsTable)

@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -13,8 +14,10 @@ import (
 )
 
 // Create registers a tenant, and returns its row. ctx is of system scope. Errors are
-// [ErrInvalid], in a [FieldError], and [ErrTaken]. When it returns nil the row is
-// committed.
+// [ErrInvalid], in a [FieldError], and [ErrTaken], which is that of an id, too, that a
+// deleted tenant had: the new one would read the trail of the old. A tenant whose
+// deletion left no entry, for its row was deleted by other means, is not known.
+// When it returns nil the row is committed.
 func Create(ctx context.Context, db *gorm.DB, tenant models.NewTenant) (made models.Tenant, err error) {
 	h, err := open(ctx, db)
 	if err != nil {
@@ -26,6 +29,10 @@ func Create(ctx context.Context, db *gorm.DB, tenant models.NewTenant) (made mod
 	err = h.system().Transaction(func(tx *gorm.DB) error {
 		if err := tx.Create(&tenant).Error; err != nil {
 			return taken(err)
+		}
+		var old int64 // asked once the row is there: a deletion of the id has ended or not begun
+		if err := deletions(tx, tenant.ID).Count(&old).Error; err != nil || old > 0 {
+			return cmp.Or(err, ErrTaken)
 		}
 		return tx.Where("id = ?", tenant.ID).First(&made).Error
 	})
@@ -80,8 +87,10 @@ func setActive(ctx context.Context, db *gorm.DB, id string, active bool) error {
 		if err != nil || tenant.IsActive == active {
 			return err
 		}
-		if _, begun, err := unfinished(tx, id); begun || err != nil {
-			return errors.Join(map[bool]error{true: ErrDeleting}[begun], err)
+		if active {
+			if _, begun, err := unfinished(tx, id); begun || err != nil {
+				return errors.Join(map[bool]error{true: ErrDeleting}[begun], err)
+			}
 		}
 		return tx.Model(&models.Tenant{}).Where("id = ?", id).Update("is_active", active).Error
 	})

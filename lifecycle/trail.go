@@ -10,14 +10,17 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/courtroll/courtroll/internal/identity"
+	"github.com/courtroll/courtroll/internal/suspension"
 	"github.com/courtroll/courtroll/models"
 	"github.com/courtroll/courtroll/tenancy"
 )
 
-// The actions of a deletion's two entries, both of the tenant and about it.
+// The actions of a deletion's two entries. Both have the tenant as their resource and are
+// of no tenant, so that none can write or read one. Package audit lets nobody else
+// record them, and migrate's Retain keeps them.
 const (
-	ActionDeleteBegun = "tenant.delete_begun"
-	ActionDelete      = "tenant.delete"
+	ActionDeleteBegun = models.DeleteBegunAction
+	ActionDelete      = models.DeleteAction
 )
 
 // account is the metadata of such an entry.
@@ -56,12 +59,16 @@ func (r *deletion) begin() error {
 	})
 }
 
+// deletions are the entries of the tenant's deletion, the last first.
+func deletions(tx *gorm.DB, id string) *gorm.DB {
+	return tx.Model(&models.AuditLog{}).Where("tenant_id IS NULL AND resource_type = ? AND resource_id = ? AND action IN ?",
+		models.TenantsTable, id, []string{ActionDeleteBegun, ActionDelete}).Order("created_at DESC, id DESC")
+}
+
 // unfinished returns what a deletion of the tenant counted that has not ended.
 func unfinished(tx *gorm.DB, id string) (rows map[string]int64, begun bool, err error) {
 	var last models.AuditLog
-	err = tx.Where("tenant_id = ? AND resource_type = ? AND resource_id = ? AND action IN ?",
-		id, models.TenantsTable, id, []string{ActionDeleteBegun, ActionDelete}).
-		Order("created_at DESC, id DESC").Take(&last).Error
+	err = deletions(tx, id).Take(&last).Error
 	if errors.Is(err, gorm.ErrRecordNotFound) || err == nil && last.Action == ActionDelete {
 		return nil, false, nil
 	}
@@ -92,13 +99,13 @@ func (r *deletion) record(tx *gorm.DB, action string) error {
 		return err
 	}
 	entry := models.NewAuditLog{
-		ID: &id, TenantID: &r.id, Action: action, ResourceType: models.TenantsTable, ResourceID: &r.id,
+		ID: &id, Action: action, ResourceType: models.TenantsTable, ResourceID: &r.id,
 		Metadata: (*datatypes.JSON)(&text),
 	}
 	if actor != "" {
 		entry.ActorID = &actor
 	}
-	return tx.Create(&entry).Error
+	return tx.WithContext(suspension.Past(r.ctx)).Create(&entry).Error
 }
 
 // finish deletes the tenant's row, unless a row of the tenant is left.
@@ -108,6 +115,9 @@ func (r *deletion) finish() (done bool, err error) {
 			return err
 		}
 		if left, err := r.left(tx); left || err != nil {
+			return err
+		}
+		if err := r.checkForeign(tx, r.crossing(r.register, false)); err != nil {
 			return err
 		}
 		if err := r.record(tx, ActionDelete); err != nil {

@@ -12,7 +12,8 @@ import (
 // rows, without touching any: it is for a test of the app's, which then fails when a
 // new model is forgotten. It takes the models that are not in the plugin's
 // Config.Models. ctx needs no tenant and no system scope. Errors are [ErrForgotten],
-// [ErrNoTable], [ErrChild] and [ErrCycle], in a [TablesError].
+// [ErrNoTable], [ErrView], [ErrChild], [ErrCycle] and, of a key that cascades, [ErrRegisterKey], in
+// a [TablesError].
 func Verify(ctx context.Context, db *gorm.DB, models ...any) error {
 	plugin, ok := db.Plugins[tenancy.PluginName].(*tenancy.Plugin)
 	if !ok {

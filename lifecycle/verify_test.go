@@ -36,6 +36,10 @@ func TestVerify(t *testing.T) {
 		{name: "ErrChild", ddl: `CREATE TABLE files (task_id bigint REFERENCES tasks ON DELETE CASCADE)`, want: lifecycle.ErrChild, tables: []string{"public.files"}},
 		{name: "ErrChild of tenants", ddl: `CREATE TABLE invoices (org text REFERENCES tenants)`, want: lifecycle.ErrChild, tables: []string{"public.invoices"}},
 		{name: "ErrCycle", ddl: `UPDATE teams SET lead_id = (SELECT min(id) FROM people); ALTER TABLE teams ALTER lead_id SET NOT NULL`, want: lifecycle.ErrCycle, tables: []string{"public.people", "public.teams"}},
+		{name: "ErrView", ddl: `CREATE TABLE old (id bigint, customer text); CREATE VIEW notes AS SELECT id, customer AS tenant_id FROM old`, given: []any{&Note{}}, want: lifecycle.ErrView, tables: []string{"public.notes"}},
+		{name: "ErrView materialized", ddl: `CREATE MATERIALIZED VIEW notes AS SELECT id, tenant_id FROM projects`, given: []any{&Note{}}, want: lifecycle.ErrView, tables: []string{"public.notes"}},
+		{name: "ErrForgotten materialized", ddl: `CREATE MATERIALIZED VIEW notes AS SELECT id, tenant_id FROM projects`, want: lifecycle.ErrForgotten, tables: []string{"public.notes"}},
+		{name: "view with a model", ddl: `CREATE VIEW seen AS SELECT id, tenant_id FROM projects; CREATE VIEW notes AS SELECT * FROM seen`, given: []any{&Note{}}},
 		{name: "view", ddl: `CREATE VIEW seen AS SELECT * FROM projects`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

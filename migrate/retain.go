@@ -45,7 +45,7 @@ const (
 )
 
 // Retain removes the entries of audit_logs that are older than r says, oldest first, but
-// for those that record such removals, and records what it removed. Its handle is
+// for those that record such removals and the deletions of tenants, and records what it removed. Its handle is
 // that of the table's owner or of [Config.RetentionRole], after [Migrator.AppendOnly].
 //
 // It works in batches, each of which is a transaction with its own record: an entry

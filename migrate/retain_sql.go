@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"strings"
+
+	"github.com/courtroll/courtroll/models"
 )
 
 const (
@@ -99,7 +101,7 @@ END
 // time as an expression of a time, the id's function, the tenant's type, and what the record counts by.
 const purgeBatch = `	WITH batch AS MATERIALIZED (
 		SELECT a.ctid AS place, a.created_at, a.id, a.action, a.tenant_id FROM %[1]s a
-		WHERE %[2]s AND %[3]s < %[4]s AND (after_time IS NULL OR (%[3]s, a.id) > (%[5]s, after_id)) AND a.action <> '` + PurgeAction + `'
+		WHERE %[2]s AND %[3]s < %[4]s AND (after_time IS NULL OR (%[3]s, a.id) > (%[5]s, after_id)) AND a.action NOT IN ('` + PurgeAction + `', '` + models.DeleteBegunAction + `', '` + models.DeleteAction + `')
 		ORDER BY %[3]s, a.id LIMIT most
 	), gone AS (
 		DELETE FROM %[1]s a WHERE NOT dry AND a.ctid = ANY (ARRAY(SELECT b.place FROM batch b))

@@ -12,6 +12,22 @@ import (
 	"github.com/courtroll/courtroll/migrate"
 )
 
+// TestRetain_Deletions keeps what tells of deleted tenants.
+func TestRetain_Deletions(t *testing.T) {
+	t.Parallel()
+	d := kept(t, true)
+	d.fill(t, 3, "a")
+	d.super.exec(t, `INSERT INTO audit_logs (action, resource_type, resource_id, created_at) SELECT unnest(ARRAY['tenant.delete_begun', 'tenant.delete']), 'tenants', 'gone', '2020-01-01 UTC'`)
+	for _, tenant := range []string{"a", ""} {
+		if _, err := d.keeper(nil).Retain(t.Context(), migrate.Retention{Before: since(2001), Reason: "two years", Pace: full, TenantID: tenant}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := d.count(t, `action LIKE 'tenant.%'`) + d.count(t, `resource_type = 'sheets'`); n != "20" {
+		t.Errorf("kept and left: %s", n)
+	}
+}
+
 // full is a pace without rest.
 var full = migrate.Pace{Rest: -1}
 

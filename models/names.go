@@ -31,6 +31,13 @@ const (
 	AdmitFunction   = "courtroll_admit"
 )
 
+// The actions of the two entries that a tenant's deletion leaves. They are of no tenant,
+// with the tenant as their resource: so no tenant can write one. Retention keeps them.
+const (
+	DeleteBegunAction = "tenant.delete_begun"
+	DeleteAction      = "tenant.delete"
+)
+
 // SuspendedState is the SQLSTATE by which [AdmitFunction] refuses a tenant.
 const SuspendedState = "CRT01"
 
