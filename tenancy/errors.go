@@ -90,6 +90,11 @@ var (
 	// changed no row; a transaction that it was in has failed.
 	ErrSuspended = suspension.ErrSuspended
 
+	// ErrSeveralStatements is, with Config.Suspended and a dialector of [Postgres], a
+	// text of several statements, one of which begins or ends a transaction or goes back
+	// to a savepoint, on the *sql.DB: those behind it would run unasked. It is not sent.
+	ErrSeveralStatements = pgpipe.ErrSeveral
+
 	// ErrCannotAsk is, with Config.Suspended, a database without the function that says
 	// whether a tenant is suspended, or a login that may not call it.
 	ErrCannotAsk = errors.New("the function " + models.AdmitFunction + ", which Config.Suspended needs, is not there or not this login's to call: run migrate's Up, and Protect, or GRANT EXECUTE on it")
