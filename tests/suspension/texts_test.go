@@ -18,7 +18,7 @@ const deleteBooks = `DELETE FROM books WHERE tenant_id = 'acme'`
 // which the question failed, and lets others through.
 func TestTexts(t *testing.T) {
 	t.Parallel()
-	b := setup(t, forms[0], tenancy.RefuseSuspended, "")
+	b := setup(t, forms[0], tenancy.RefuseSuspended)
 	pool, err := b.app.DB()
 	must(t, err)
 	for _, text := range []string{
@@ -56,7 +56,7 @@ func TestTexts(t *testing.T) {
 func TestSearchPath(t *testing.T) {
 	t.Parallel()
 	for _, f := range []form{forms[0], forms[3]} {
-		b := setup(t, f, tenancy.RefuseSuspended, "")
+		b := setup(t, f, tenancy.RefuseSuspended)
 		must(t, b.super.Exec(`CREATE SCHEMA side; GRANT USAGE ON SCHEMA side TO `+b.AppRole+`;
 			CREATE FUNCTION side.courtroll_admit(text, text) RETURNS boolean LANGUAGE sql AS 'SELECT false'`).Error)
 		in := func(path string) error {
@@ -79,28 +79,28 @@ func TestSearchPath(t *testing.T) {
 	}
 }
 
-// latePool does something between the question and the statement that writes.
-type latePool struct {
+// alonePool notes what is executed on it outside of a transaction.
+type alonePool struct {
 	*sql.DB
-	alone bool // the statement came outside of a transaction
+	alone bool
 }
 
-func (p *latePool) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+func (p *alonePool) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
 	p.alone = true
 	return p.DB.ExecContext(ctx, query, args...)
 }
 
 // GetDBConn implements [gorm.GetDBConnector].
-func (p *latePool) GetDBConn() (*sql.DB, error) { return p.DB, nil }
+func (p *alonePool) GetDBConn() (*sql.DB, error) { return p.DB, nil }
 
 // TestAskedInTransaction has a statement that writes run in the transaction that it was
 // asked about in, for which a deletion waits.
 func TestAskedInTransaction(t *testing.T) {
 	t.Parallel()
-	b := setup(t, forms[3], tenancy.RefuseSuspended, "")
+	b := setup(t, forms[3], tenancy.RefuseSuspended)
 	db, err := b.app.DB()
 	must(t, err)
-	pool := &latePool{DB: db}
+	pool := &alonePool{DB: db}
 	app := b.Open(postgres.New(postgres.Config{Conn: pool}), &gorm.Config{SkipDefaultTransaction: true})
 	must(t, app.Use(tenancy.New(tenancy.Config{Rules: rules, Suspended: tenancy.RefuseSuspended})))
 	acme := app.WithContext(b.acme)
