@@ -63,7 +63,9 @@ var (
 	// than that of [Postgres], a Row, Rows or Scan outside of a transaction: such a
 	// connection can be bound in a transaction alone, which would have to end before
 	// the rows are read. Other statements get a transaction of their own, at three
-	// more round trips. The way out is Find or Take, a transaction, or [Postgres].
+	// more round trips. With Config.Suspended and such a dialector it is one that writes,
+	// too, as its question belongs into its transaction, and any of a suspended tenant
+	// that can only read. The way out is Find or Take, a transaction, or [Postgres].
 	ErrNeedsTransaction = errors.New("rows are read outside of a transaction on a connection that row-level security cannot be bound on: use Find or Take, a transaction, or tenancy.Postgres")
 
 	// ErrSystemLogin is a statement of system scope, where row-level security
@@ -89,6 +91,11 @@ var (
 	// ErrSuspended is, with Config.Suspended, a statement of a suspended tenant. It has
 	// changed no row; a transaction that it was in has failed.
 	ErrSuspended = suspension.ErrSuspended
+
+	// ErrSeveralStatements is, with Config.Suspended and a dialector of [Postgres], a
+	// text of several statements, one of which begins or ends a transaction or goes back
+	// to a savepoint, on the *sql.DB: those behind it would run unasked. It is not sent.
+	ErrSeveralStatements = pgpipe.ErrSeveral
 
 	// ErrCannotAsk is, with Config.Suspended, a database without the function that says
 	// whether a tenant is suspended, or a login that may not call it.

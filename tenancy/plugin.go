@@ -24,7 +24,7 @@ type Plugin struct {
 	router   *router  // nil where all statements go to one pool that binds them
 	proven   sync.Map // names of tables that row-level security confines
 	fresh    freshSchemas
-	asks     bool // whether a tenant is suspended, for the driver does not
+	asks     string // SQL: whether a tenant is suspended; empty if the driver asks, or nobody does
 }
 
 // New returns the plugin, for [gorm.DB.Use]. It checks nothing: every error of

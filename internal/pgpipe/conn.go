@@ -25,7 +25,7 @@ type Conn struct {
 	*inner
 	link   *link
 	bind   BindFunc
-	admit  *atomic.Pointer[suspension.Mode]
+	admit  *atomic.Pointer[question]
 	tx     *tx
 	byHand *tx     // a transaction that was begun by a statement
 	last   Binding // of the last statement, which may have begun one
@@ -133,8 +133,11 @@ func (c *Conn) arm(ctx context.Context, query string, args []driver.NamedValue) 
 	if !c.link.named && !load.binding.isZero() && modeOf(args) == pgx.QueryExecModeDescribeExec {
 		return ErrExecMode // its unnamed statement would be replaced by ours
 	}
+	if load.binding.admit != nil && endsWithin(query) {
+		return ErrSeveral
+	}
 	if ReachesNoRow(query) {
-		load.binding.admit = ""
+		load.binding.admit = nil
 	}
 	c.last = load.binding
 	if c.status() == 'E' { // the server takes nothing but the transaction's end
@@ -147,8 +150,8 @@ func (c *Conn) arm(ctx context.Context, query string, args []driver.NamedValue) 
 // bindingOf returns the context's binding, with what is asked about its tenant.
 func (c *Conn) bindingOf(ctx context.Context) (Binding, error) {
 	b, err := c.bind(ctx)
-	if mode := c.admit.Load(); mode != nil && b.Tenant != "" && !suspension.IsPast(ctx) {
-		b.admit = *mode
+	if b.Tenant != "" && !suspension.IsPast(ctx) {
+		b.admit = c.admit.Load()
 	}
 	return b, err
 }

@@ -195,7 +195,7 @@ func (l *link) next(b []byte) (n int, err error) {
 // boolean at the end of the row.
 func (l *link) heed(body []byte) {
 	f := &l.frame
-	if f.drop && answer(f.head[0]) == dataRow && l.binding.admit != "" {
+	if f.drop && answer(f.head[0]) == dataRow && l.binding.admit != nil {
 		l.readOnly = body[len(body)-1] == 't'
 		return
 	}

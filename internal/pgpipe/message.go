@@ -14,22 +14,19 @@ import (
 const BindSQL = "SELECT set_config('" + models.TenantSetting + "', $1, true), set_config('" +
 	models.ActorSetting + "', $2, true), set_config('" + models.RequestSetting + "', $3, true)"
 
-// admitSQL is BindSQL that asks as well whether the tenant is suspended.
-const admitSQL = BindSQL + ", " + models.AdmitFunction + "($1, $4)"
-
 // text returns the statement that binds.
 func (b Binding) text() string {
-	if b.admit == "" {
+	if b.admit == nil {
 		return BindSQL
 	}
-	return admitSQL
+	return b.admit.text
 }
 
 // params returns its arguments.
 func (b Binding) params() [][]byte {
 	params := [][]byte{[]byte(b.Tenant), []byte(b.Actor), []byte(b.Request)}
-	if b.admit != "" {
-		params = append(params, []byte(b.admit))
+	if b.admit != nil {
+		params = append(params, []byte(b.admit.mode))
 	}
 	return params
 }
@@ -161,8 +158,8 @@ func (l *link) simple(out []byte, query string) []byte {
 		prefix.WriteString(text + ";")
 		l.expected = append(l.expected, commandComplete)
 	}
-	if l.binding.admit != "" {
-		fmt.Fprintf(&prefix, "SELECT %s(%s,%s);", models.AdmitFunction, literal(l.binding.Tenant), literal(string(l.binding.admit)))
+	if q := l.binding.admit; q != nil {
+		fmt.Fprintf(&prefix, "SELECT %s(%s,%s);", q.function, literal(l.binding.Tenant), literal(string(q.mode)))
 		l.expected = append(l.expected, rowDescription, dataRow, commandComplete)
 	}
 	l.added = prefix.Len()

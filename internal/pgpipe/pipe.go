@@ -35,8 +35,8 @@ type Binding struct {
 	// Actor and Request are for triggers. They are bound with a tenant or a system
 	// scope, never alone.
 	Actor, Request string
-	// admit is how a suspended tenant is met: see [Admit].
-	admit suspension.Mode
+	// admit is what is asked about the tenant, nil if nothing is: see [Admit].
+	admit *question
 }
 
 func (b Binding) isZero() bool { return b.Tenant == "" && !b.System }
@@ -52,6 +52,11 @@ var (
 
 	// ErrExecMode is a mode of pgx's in which nothing can be bound.
 	ErrExecMode = errors.New("the query exec mode is not supported: use cache_statement (the default), or cache_describe or exec behind a pooler")
+
+	// ErrSeveral is, on a pool of [Admit], a text of several statements, one of which
+	// begins or ends a transaction, or goes back to a savepoint: those behind it would
+	// run unasked.
+	ErrSeveral = errors.New("the text is of several statements, one of which begins or ends a transaction, so that those behind it cannot be asked about: send them one by one")
 
 	errLost = errors.New("the transaction could not be begun")
 
@@ -95,11 +100,11 @@ func Binds(pool *sql.DB) bool {
 
 // Admit makes each statement of a tenant ask, in the message that binds it, whether
 // the tenant is suspended. It holds for all statements of the pool from now on, and
-// reports false where the pool is none of [Open].
-func Admit(pool *sql.DB, mode suspension.Mode) bool {
+// reports false where the pool is none of [Open]. The function's name holds its schema.
+func Admit(pool *sql.DB, function string, mode suspension.Mode) bool {
 	driver, ok := pool.Driver().(boundDriver)
 	if ok {
-		driver.connector.admit.Store(&mode)
+		driver.connector.admit.Store(newQuestion(function, mode))
 	}
 	return ok
 }
@@ -119,7 +124,7 @@ type connector struct {
 	driver.Connector
 	bind  BindFunc
 	setup func(*pgx.Conn)
-	admit atomic.Pointer[suspension.Mode] // nil: nobody is asked
+	admit atomic.Pointer[question] // nil: nobody is asked
 }
 
 // boundDriver tells the pools of this package from pgx's.

@@ -23,8 +23,15 @@ const (
 	ReadOnly Mode = "read"
 )
 
-// AskSQL asks for a tenant, with a mode. The answer is whether it is suspended.
-const AskSQL = "SELECT " + models.AdmitFunction + "($1, $2)"
+// FindSQL finds the function's name with its schema; there is no row where it is
+// not there, or not the login's to call.
+const FindSQL = `SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(p.proname) FROM pg_catalog.pg_proc p
+	JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+	WHERE p.oid = to_regprocedure('` + models.AdmitFunction + `(text, text)') AND pg_catalog.has_function_privilege(p.oid, 'EXECUTE')`
+
+// AskSQL asks for a tenant, with a mode, by the function of [FindSQL]. The answer is
+// whether it is suspended.
+func AskSQL(function string) string { return "SELECT " + function + "($1, $2)" }
 
 type pastKey struct{}
 

@@ -93,17 +93,18 @@ func eachForm(t *testing.T, mode tenancy.Suspended, test func(t *testing.T, b *b
 	for _, f := range forms {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
-			test(t, setup(t, f, mode, ""))
+			test(t, setup(t, f, mode))
 		})
 	}
 }
 
-// setup opens the app's handle; dsn, where it is not empty, is the app's by a detour.
-func setup(t testing.TB, f form, mode tenancy.Suspended, dsn string) *bundle {
+// setup opens the handle of an app with a database of its own.
+func setup(t testing.TB, f form, mode tenancy.Suspended) *bundle {
 	t.Helper()
-	return f.on(t, pgtest.New(t, tables(f.walled)), mode, dsn)
+	return f.on(t, pgtest.New(t, tables(f.walled)), mode, "")
 }
 
+// on opens the app's handle; dsn, where it is not empty, is the app's by a detour.
 func (f form) on(t testing.TB, db *pgtest.DB, mode tenancy.Suspended, dsn string) *bundle {
 	t.Helper()
 	if dsn == "" {

@@ -154,7 +154,7 @@ func (b *bundle) count(t *testing.T) (n int64) {
 // and a value that means nothing.
 func TestConfig(t *testing.T) {
 	t.Parallel()
-	b := setup(t, forms[0], tenancy.IgnoreSuspended, "")
+	b := setup(t, forms[0], tenancy.IgnoreSuspended)
 	try := func(mode tenancy.Suspended) error {
 		return b.Open(tenancy.Postgres(b.AppDSN), nil).Use(tenancy.New(tenancy.Config{Rules: rules, Suspended: mode}))
 	}
