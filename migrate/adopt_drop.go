@@ -101,7 +101,7 @@ func (r *protectRun) dropTrigger(ctx context.Context, g *guarded, f *adoptFuncti
 		statements = append(statements, fmt.Sprintf(`DROP TRIGGER %s ON %s`, ident(adoptTrigger), g.sql()))
 	}
 	statements = append(statements, fmt.Sprintf(`DROP FUNCTION %s()`, ident(g.Schema, g.adoptFunction())))
-	if n, _ := readNote(f.Comment); n.Before == ourDefault && f.IsDefault {
+	if n, _ := readNote(f.Comment); n.Before == ourDefault && f.Default != "" {
 		statements = append(statements, fmt.Sprintf(`ALTER TABLE %s ALTER COLUMN %s DROP DEFAULT`, g.sql(), ident(g.column)))
 	}
 	for _, statement := range statements {

@@ -59,7 +59,7 @@ func (r *adoptRun) find(ctx context.Context) error {
 	}
 	err := r.transact(ctx, func(p *protectRun) error {
 		for _, check := range []func(context.Context, *protectRun) error{
-			r.checkTable, r.findType, r.checkValues, r.findParent, r.checkRows, r.checkTriggers,
+			r.checkTable, r.findType, r.checkDefault, r.checkBlank, r.checkValues, r.findParent, r.checkRows, r.checkTriggers,
 		} {
 			if err := check(ctx, p); err != nil {
 				return err
