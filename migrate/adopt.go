@@ -251,7 +251,7 @@ func (r *adoptRun) at(step string, done, total int64) {
 	r.cfg.Progress(Progress{Step: step, Done: done, Total: total, Elapsed: time.Since(r.began)})
 }
 
-// locked puts tables into the one order in which everybody locks them, each once.
+// locked puts tables into one order, each once.
 func locked(tables ...*guarded) []*guarded {
 	slices.SortFunc(tables, func(a, b *guarded) int { return int(a.OID - b.OID) })
 	return slices.CompactFunc(tables, func(a, b *guarded) bool { return a.OID == b.OID })

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/courtroll/courtroll/migrate"
 )
@@ -118,5 +120,94 @@ func TestProtect_NoTenant(t *testing.T) {
 	}
 	if after := p.everything(t); after != before {
 		t.Error(firstDifference(before, after))
+	}
+}
+
+// Seat is a row that its table may be the parent of.
+type Seat struct {
+	ID       int64
+	TenantID string `gorm:"not null"`
+	ParentID *int64
+	Pos      int
+}
+
+// TestAdopt_Deferrable lets a statement violate for a while what is deferrable.
+func TestAdopt_Deferrable(t *testing.T) {
+	t.Parallel()
+	p := setupShop(t)
+	p.exec(t, `CREATE TABLE seats (id bigint PRIMARY KEY, parent_id bigint, pos int, UNIQUE (pos) DEFERRABLE INITIALLY DEFERRED)`,
+		`INSERT INTO seats SELECT n, NULL, n FROM generate_series(1, 50) n`)
+	p.adopt(t, &Seat{}, migrate.Adoption{Constant: "acme"})
+	if _, err := p.app.Exec(`UPDATE seats SET pos = pos + 1`); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestAdopt_Dense has rows without a tenant behind many that have one: no batch is
+// larger for what it passed over.
+func TestAdopt_Dense(t *testing.T) {
+	t.Parallel()
+	p := setupShop(t)
+	p.exec(t, `CREATE TABLE seats (id bigint, parent_id bigint, pos int, tenant_id text)`,
+		`INSERT INTO seats SELECT n, NULL, n, CASE WHEN n <= 80000 THEN 'acme' END FROM generate_series(1, 140000) n`)
+	done, err := p.adopter(p.owner).Adopt(t.Context(), &Seat{}, migrate.Adoption{Constant: "acme", Pace: migrate.Pace{BatchTime: 20 * time.Millisecond, Rest: -1}})
+	if err != nil || done.Filled != 60000 {
+		t.Fatalf("got %d filled, %v", done.Filled, err)
+	}
+	if got := p.line(t, `SELECT max(n)::text FROM (SELECT count(*) AS n FROM seats WHERE id > 80000 GROUP BY xmin::text) q`); len(got) > 5 || len(got) == 5 && got > "20000" {
+		t.Errorf("a batch has %s rows", got)
+	}
+}
+
+// TestAdopt_LockedRoot waits for a parent that is locked, whose children are not.
+func TestAdopt_LockedRoot(t *testing.T) {
+	t.Parallel()
+	p := setupShop(t)
+	p.exec(t, `CREATE TABLE seats (id bigint PRIMARY KEY, parent_id bigint REFERENCES seats, pos int)`, `INSERT INTO seats VALUES (1, NULL), (2, 1), (3, 2)`)
+	var lock sync.Once
+	m := migrate.New(p.owner, migrate.Config{TableLockRetries: 100, Progress: func(now migrate.Progress) {
+		if strings.HasPrefix(now.Step, "add column") && now.Done == 1 {
+			lock.Do(func() {
+				tx := must(p.app.BeginTx(t.Context(), nil))
+				must(tx.Exec(`SELECT FROM seats WHERE id = 1 FOR UPDATE`))
+				time.AfterFunc(6*time.Second, func() { _ = tx.Rollback() })
+			})
+		}
+	}})
+	if _, err := m.Adopt(t.Context(), &Seat{}, migrate.Adoption{Parent: "parent_id", Orphans: "root", Pace: quick}); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestProtect_LocksChildrenFirst has a writer hold a table and ask for its parent's
+// next, as writes do: whoever waits for the first must not hold the second.
+func TestProtect_LocksChildrenFirst(t *testing.T) {
+	t.Parallel()
+	p := setupShop(t)
+	p.adoptShop(t)
+	cfg := p.config()
+	cfg.TableLockTimeout, cfg.TableLockRetries = 20*time.Second, -1
+	m := migrate.New(p.owner, cfg)
+	for _, step := range []struct {
+		name string
+		run  func() error
+	}{
+		{"Protect", func() error { _, err := m.Protect(t.Context(), shopModels...); return err }},
+		{"Unprotect", func() error { _, err := m.Unprotect(t.Context(), shopModels...); return err }},
+		{"DropAdoption", func() error { return m.DropAdoption(t.Context(), shopModels...) }},
+	} {
+		tx := must(p.super.sql.BeginTx(t.Context(), nil))
+		must(tx.Exec(`LOCK TABLE bills IN ACCESS SHARE MODE`))
+		done := make(chan error, 1)
+		go func() { done <- step.run() }()
+		eventually(t, step.name+" waits", func() bool {
+			return p.super.line(t, `SELECT count(*)::text FROM pg_locks WHERE relation = 'bills'::regclass AND NOT granted`) != "0"
+		})
+		if _, err := tx.Exec(`LOCK TABLE clients IN ACCESS SHARE MODE NOWAIT`); err != nil {
+			t.Errorf("%s: %v", step.name, err)
+		}
+		if err := errors.Join(tx.Rollback(), <-done); err != nil {
+			t.Errorf("%s: %v", step.name, err)
+		}
 	}
 }

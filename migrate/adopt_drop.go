@@ -39,7 +39,7 @@ func (r *protectRun) dropAdoption(ctx context.Context, models []any) error {
 	if err != nil || len(list) == 0 {
 		return err
 	}
-	if err := r.lockTables(ctx, `ACCESS EXCLUSIVE`, list...); err != nil {
+	if err := r.lockOrdered(ctx, `ACCESS EXCLUSIVE`, list...); err != nil {
 		return err
 	}
 	for i, g := range list {

@@ -22,7 +22,10 @@ func (r *adoptRun) funcBatch(ctx context.Context, from, to int64) (s sweep, err 
 		if list, err = r.readUnstamped(ctx, p, from, to); err == nil {
 			list.file, err = r.file(ctx, p)
 		}
-		return err
+		if err != nil || len(list.rows) == 0 {
+			return err
+		}
+		return p.tx.QueryRowContext(ctx, `SELECT count(*) FROM ONLY `+r.table.sql()+` AS courtroll_row WHERE `+within("courtroll_row", from, to)).Scan(&s.rows)
 	})
 	if err != nil || len(list.rows) == 0 {
 		return s, err

@@ -31,6 +31,9 @@ func (r *protectRun) ensureKeys(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := r.lockProtected(ctx, len(links)+len(uniques) > 0); err != nil {
+		return err
+	}
 	for _, l := range links {
 		if err := r.dropLink(ctx, l); err != nil {
 			return err
