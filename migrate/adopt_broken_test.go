@@ -170,7 +170,7 @@ func TestAdopt_LockedRoot(t *testing.T) {
 			lock.Do(func() {
 				tx := must(p.app.BeginTx(t.Context(), nil))
 				must(tx.Exec(`SELECT FROM seats WHERE id = 1 FOR UPDATE`))
-				time.AfterFunc(6*time.Second, func() { _ = tx.Rollback() })
+				time.AfterFunc(4*time.Second, func() { _ = tx.Rollback() })
 			})
 		}
 	}})
@@ -208,6 +208,71 @@ func TestProtect_LocksChildrenFirst(t *testing.T) {
 		}
 		if err := errors.Join(tx.Rollback(), <-done); err != nil {
 			t.Errorf("%s: %v", step.name, err)
+		}
+	}
+}
+
+// TestAdopt_OwnParent gives a row that refers to itself to the Orphans' tenant.
+func TestAdopt_OwnParent(t *testing.T) {
+	t.Parallel()
+	p := setupShop(t)
+	p.exec(t, `CREATE TABLE seats (id bigint PRIMARY KEY, parent_id bigint REFERENCES seats, pos int)`, `INSERT INTO seats VALUES (1, 1), (2, 1)`)
+	p.adopt(t, &Seat{}, migrate.Adoption{Parent: "parent_id", Orphans: "root"})
+	got, err := as(t, p.app, "", `INSERT INTO seats VALUES (42, 42, 1) RETURNING tenant_id`, `INSERT INTO seats VALUES (43, 42, 1) RETURNING tenant_id`)
+	if err != nil || strings.Join(got, "") != "root" {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+// TestAdopt_BlindWriter refuses a role for which the trigger could not read the parent.
+func TestAdopt_BlindWriter(t *testing.T) {
+	t.Parallel()
+	p := setupShop(t)
+	p.adopt(t, &Client{}, migrate.Adoption{SQL: tenantOfClient})
+	role, _ := p.role(t, "blind", "")
+	p.super.exec(t, `GRANT INSERT ON bills TO `+role)
+	before := p.everything(t)
+	_, err := p.adopter(p.owner).Adopt(t.Context(), &Bill{}, migrate.Adoption{Parent: "Client", Orphans: "nobody", Pace: quick})
+	var refused *migrate.ProtectError
+	if !errors.Is(err, migrate.ErrParentHidden) || !errors.As(err, &refused) || refused.Object != role {
+		t.Fatalf("got %v", err)
+	}
+	if after := p.everything(t); after != before {
+		t.Error(firstDifference(before, after))
+	}
+	p.super.exec(t, refused.Fix)
+	p.adopt(t, &Bill{}, migrate.Adoption{Parent: "Client", Orphans: "nobody"})
+}
+
+// Orders and OrdersItem have keys whose names are the same but for where they are split.
+type (
+	Orders struct {
+		ID       int64
+		TenantID string
+		ItemID   int64
+	}
+	OrdersItem struct {
+		ID       int64
+		TenantID string
+	}
+)
+
+// TableName is not GORM's.
+func (Orders) TableName() string { return "orders" }
+
+// TableName is not GORM's.
+func (OrdersItem) TableName() string { return "orders_item" }
+
+// TestAdopt_ReadOnly adopts as a role that is read-only unless it says otherwise.
+func TestAdopt_ReadOnly(t *testing.T) {
+	t.Parallel()
+	p := setupShop(t)
+	p.exec(t, `CREATE TABLE orders (id bigserial PRIMARY KEY, item_id bigint UNIQUE)`, `CREATE TABLE orders_item (id bigserial PRIMARY KEY)`,
+		`CREATE TABLE one (x bigint REFERENCES orders (item_id))`, `CREATE TABLE two (x bigint REFERENCES orders_item (id))`)
+	b := p.with(t, "default_transaction_read_only", "on")
+	for _, model := range []any{&Orders{}, &OrdersItem{}} {
+		if _, err := migrate.New(b.owner, migrate.Config{}).Adopt(t.Context(), model, migrate.Adoption{SQL: "'t' || id", Pace: quick}); err != nil {
+			t.Error(err)
 		}
 	}
 }

@@ -43,3 +43,29 @@ func (r *adoptRun) refuseBlank(ctx context.Context, p *protectRun) error {
 func (r *adoptRun) lookForBlank(ctx context.Context) error {
 	return r.transact(ctx, func(p *protectRun) error { return r.refuseBlank(ctx, p) })
 }
+
+// checkReaders refuses a role that may write rows and not read where their tenant is:
+// NOT NULL would fail its writes.
+func (r *adoptRun) checkReaders(ctx context.Context, p *protectRun) error {
+	parent := r.source.parent
+	if parent == nil || r.table.NotNull {
+		return nil
+	}
+	columns := r.source.refCols
+	if parent.Attnum != 0 {
+		columns = append(slices.Clone(columns), parent.column)
+	}
+	blind, err := queryStrings(ctx, p.tx, `SELECT rolname::text FROM pg_roles w
+		WHERE NOT rolsuper AND rolname NOT LIKE 'pg\_%' AND has_any_column_privilege(w.oid, $1::bigint::oid, 'INSERT')
+			AND has_schema_privilege(w.oid, (SELECT relnamespace FROM pg_class WHERE oid = $1::bigint::oid), 'USAGE')
+			AND NOT (has_schema_privilege(w.oid, (SELECT relnamespace FROM pg_class WHERE oid = $2::bigint::oid), 'USAGE')
+				AND (has_table_privilege(w.oid, $2::bigint::oid, 'SELECT') OR NOT $1::bigint = $2::bigint
+					AND (SELECT bool_and(has_column_privilege(w.oid, attrelid, attnum, 'SELECT')) FROM pg_attribute
+						WHERE attrelid = $2::bigint::oid AND attname = ANY ($3::text[]) AND NOT attisdropped)))
+		ORDER BY 1 LIMIT 1`, r.table.OID, parent.OID, columns)
+	if err != nil || len(blind) == 0 {
+		return err
+	}
+	return &ProtectError{Table: parent.String(), Object: blind[0], Err: ErrParentHidden,
+		Fix: fmt.Sprintf(`GRANT USAGE ON SCHEMA %s TO %s; GRANT SELECT ON %s TO %[2]s`, ident(parent.Schema), ident(blind[0]), parent.sql())}
+}

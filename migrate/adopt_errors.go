@@ -13,6 +13,11 @@ var (
 	// association to a unique key of one table.
 	ErrNoParent = errors.New("it is no foreign key column and no belongs-to association")
 
+	// ErrParentHidden means that a role may write rows of the table, but may not read the
+	// parent, which the trigger does with its rights. [ProtectError.Object] is the role,
+	// and Fix grants what it needs.
+	ErrParentHidden = errors.New("the role may write rows and not read their parent, so they would stay without a tenant")
+
 	// ErrParentFirst means that the tenant column of the parent's table is not NOT NULL.
 	ErrParentFirst = errors.New("the parent's table has to be adopted before")
 

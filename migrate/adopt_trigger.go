@@ -280,7 +280,15 @@ func (r *adoptRun) matches(row string) string {
 }
 
 // orphaned is the condition that a row refers to no parent: one column is enough, as
-// with a foreign key.
+// with a foreign key. One that refers to itself has no other.
 func (r *adoptRun) orphaned(row string) string {
-	return `(` + r.each(row+`.%s IS NULL`, ` OR `) + `)`
+	none := r.each(row+`.%s IS NULL`, ` OR `)
+	if r.source.parent.OID != r.table.OID {
+		return `(` + none + `)`
+	}
+	list := make([]string, len(r.source.cols))
+	for i, c := range r.source.cols {
+		list[i] = row + `.` + ident(r.source.refCols[i]) + ` = ` + row + `.` + ident(c)
+	}
+	return `(` + none + ` OR ` + strings.Join(list, ` AND `) + `)`
 }
