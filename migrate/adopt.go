@@ -26,11 +26,18 @@ type Adoption struct {
 	// Parent is a column of a foreign key, or a belongs-to association of the model:
 	// a row is its parent's tenant's. The parent's table is adopted before, or the
 	// table itself. A row that moves to another parent follows it, unless its writer
-	// gives it a tenant; one that loses its parent stays where it is.
+	// gives it a tenant; one that loses its parent stays where it is. A writer that gives
+	// the tenant which the row has already is not told from one that gives none. Only the
+	// row itself follows: its own children that are adopted do not. With a foreign key
+	// such a move fails, without one they stay. A row whose parent its writer does not see
+	// yet stays without a tenant, which fails once the column is NOT NULL: with a deferred
+	// key and the child first, in REPEATABLE READ with a parent that is newer than the
+	// snapshot, and in an upsert whose INSERT names no parent, though it would only update.
+	// A role that may write the table and not read the parent is [ErrParentHidden].
 	Parent string
 
 	// Orphans is, with Parent, the tenant of rows that refer to no parent, since their
-	// column is NULL. Without it such rows are [ErrOrphans], and can no longer be
+	// column is NULL, or to themselves. Without it such rows are [ErrOrphans], and can no longer be
 	// written once the tenant column is NOT NULL.
 	Orphans string
 
@@ -87,11 +94,24 @@ type Adopted struct {
 //
 // A statement of the app waits for no longer than [Config.TableLockTimeout], and a
 // batch of [Adoption.Pace]. But as after any ADD COLUMN a prepared "SELECT *" fails
-// once per connection. One Adopt runs at a time; [ErrLocked] means that another one
+// once per connection, and so does each time a COPY or an INSERT … SELECT * without a
+// list of columns, or a trigger that puts NEW.* into a table of history. One of
+// REPEATABLE READ may fail with 40001 on a row that was filled meanwhile: it is to be
+// tried again.
+//
+// From the unique indexes of each tenant on, an INSERT … ON CONFLICT of the old version
+// may fail with 23505 beside another of the same key: PostgreSQL waits on one index
+// only, and it is to be tried again. What is DEFERRABLE UNIQUE is left to Protect. SET
+// CONSTRAINTS that names an old foreign key does not reach the one beside it. An
+// association that has no key in the database is left to Protect, which reads its
+// tables. One Adopt runs at a time; [ErrLocked] means that another one
 // does. It does not take the lock of [Migrator.Up] and Protect.
 //
 // Each transaction sets row_security to off. So where row-level security would hide
 // rows from this login it is [ErrFiltered], and nothing is passed over in silence.
+//
+// A column that is there already must have no default but ours, and no blank tenants:
+// [ErrDefault], [ErrBlankRows].
 //
 // Other errors are [ErrNoParent], [ErrParentFirst], [ErrGenerated], [ErrTenantValue],
 // [ErrTriggerOrder] and [ErrNotFilled], those of an unfit table or tenant column as
@@ -251,7 +271,7 @@ func (r *adoptRun) at(step string, done, total int64) {
 	r.cfg.Progress(Progress{Step: step, Done: done, Total: total, Elapsed: time.Since(r.began)})
 }
 
-// locked puts tables into the one order in which everybody locks them, each once.
+// locked puts tables into one order, each once.
 func locked(tables ...*guarded) []*guarded {
 	slices.SortFunc(tables, func(a, b *guarded) int { return int(a.OID - b.OID) })
 	return slices.CompactFunc(tables, func(a, b *guarded) bool { return a.OID == b.OID })

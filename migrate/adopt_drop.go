@@ -39,7 +39,7 @@ func (r *protectRun) dropAdoption(ctx context.Context, models []any) error {
 	if err != nil || len(list) == 0 {
 		return err
 	}
-	if err := r.lockTables(ctx, `ACCESS EXCLUSIVE`, list...); err != nil {
+	if err := r.lockOrdered(ctx, `ACCESS EXCLUSIVE`, list...); err != nil {
 		return err
 	}
 	for i, g := range list {
@@ -101,7 +101,7 @@ func (r *protectRun) dropTrigger(ctx context.Context, g *guarded, f *adoptFuncti
 		statements = append(statements, fmt.Sprintf(`DROP TRIGGER %s ON %s`, ident(adoptTrigger), g.sql()))
 	}
 	statements = append(statements, fmt.Sprintf(`DROP FUNCTION %s()`, ident(g.Schema, g.adoptFunction())))
-	if n, _ := readNote(f.Comment); n.Before == ourDefault && f.IsDefault {
+	if n, _ := readNote(f.Comment); n.Before == ourDefault && f.Default != "" {
 		statements = append(statements, fmt.Sprintf(`ALTER TABLE %s ALTER COLUMN %s DROP DEFAULT`, g.sql(), ident(g.column)))
 	}
 	for _, statement := range statements {

@@ -13,6 +13,11 @@ var (
 	// association to a unique key of one table.
 	ErrNoParent = errors.New("it is no foreign key column and no belongs-to association")
 
+	// ErrParentHidden means that a role may write rows of the table, but may not read the
+	// parent, which the trigger does with its rights. [ProtectError.Object] is the role,
+	// and Fix grants what it needs.
+	ErrParentHidden = errors.New("the role may write rows and not read their parent, so they would stay without a tenant")
+
 	// ErrParentFirst means that the tenant column of the parent's table is not NOT NULL.
 	ErrParentFirst = errors.New("the parent's table has to be adopted before")
 
@@ -23,6 +28,18 @@ var (
 	// ErrTenantValue means that a source gave a tenant that is blank, NULL, or no value of
 	// the tenant column. The batch was not written.
 	ErrTenantValue = errors.New("a tenant is blank, or no value of the tenant column's type")
+
+	// ErrDefault means that the tenant column has a default that Adopt did not make, which
+	// would fill a row before its trigger could. [ProtectError.Fix] drops it.
+	ErrDefault = errors.New("the tenant column has a default, which fills rows before the trigger could: drop it first")
+
+	// ErrBlankRows means that rows have a tenant that is blank: make it NULL to have Adopt
+	// fill it, or correct it.
+	ErrBlankRows = errors.New("rows have a blank tenant: make it NULL, or correct it")
+
+	// ErrHalfAdopted means that an Adopt of the table is not finished, so that Protect
+	// would hide the rows that have no tenant yet: run Adopt to its end first.
+	ErrHalfAdopted = errors.New("rows may have no tenant yet, which nobody would see any more: run Adopt to its end first")
 
 	// ErrOrphans means rows whose parent does not exist, or that have none while
 	// [Adoption.Orphans] is empty: correct them, or give it.

@@ -1,6 +1,7 @@
 package migrate
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -21,6 +22,7 @@ type sweep struct {
 	seen   int64 // of these, those that nobody had locked
 	filled int64
 	bad    int64 // those whose source gave no tenant
+	rows   int64 // of the range, with a tenant or without
 }
 
 func (s *sweep) add(o sweep) {
@@ -42,7 +44,7 @@ func (r *adoptRun) fill(ctx context.Context) error {
 			return err
 		}
 		switch {
-		case s.filled == 0 && s.seen > 0:
+		case s.filled == 0 && s.seen > 0 && s.seen == s.nulls:
 			stuck++
 		case n > 0 && s.filled > 0 && s.nulls >= last.nulls:
 			late++
@@ -86,6 +88,7 @@ func (r *adoptRun) sweep(ctx context.Context, batches *pace.Batches) (all sweep,
 		return all, err
 	}
 	r.at("backfill", 0, blocks)
+	ahead := r.adoption.Pace.Batches(firstBlocks, largestBlocks)
 	for from := int64(0); from < blocks; {
 		to, began := min(from+batches.Size(), blocks), time.Now()
 		s, err := r.batch(ctx, from, to)
@@ -95,21 +98,54 @@ func (r *adoptRun) sweep(ctx context.Context, batches *pace.Batches) (all sweep,
 		all.add(s)
 		r.done.Filled += s.filled
 		r.at("backfill", to, blocks)
-		if err := paced(ctx, batches, s, time.Since(began)); err != nil {
+		if err := r.paced(ctx, batches, s, time.Since(began)); err != nil {
 			return all, err
 		}
-		from = to
+		if from = to; s.nulls > 0 {
+			continue
+		}
+		if from, err = r.skip(ctx, from, blocks, ahead); err != nil {
+			return all, err
+		}
 	}
 	return all, nil
 }
 
-// paced rests after a batch that wrote.
-func paced(ctx context.Context, batches *pace.Batches, s sweep, took time.Duration) error {
-	if s.seen > 0 {
-		return batches.Done(ctx, took)
+// paced rests after a batch that wrote. Ranges grow by what one would take whose rows
+// are all without a tenant: behind filled blocks may lie such.
+func (r *adoptRun) paced(ctx context.Context, batches *pace.Batches, s sweep, took time.Duration) error {
+	if s.seen == 0 {
+		return ctx.Err()
 	}
-	batches.Resize(took)
-	return ctx.Err()
+	want := cmp.Or(r.adoption.Pace.BatchTime, pace.DefaultBatchTime)
+	full := time.Duration(float64(took) * float64(max(s.rows, s.seen)) / float64(s.seen))
+	switch {
+	case took >= want:
+		batches.Resize(took)
+	case full < want:
+		batches.Resize(full)
+	}
+	return batches.Rest(ctx, took)
+}
+
+// skip passes over blocks that hold no row without a tenant, which costs no more than
+// reading them, and returns the first other one.
+func (r *adoptRun) skip(ctx context.Context, from, blocks int64, ahead *pace.Batches) (int64, error) {
+	for from < blocks {
+		to, began := min(from+ahead.Size(), blocks), time.Now()
+		found := int64(-1)
+		err := r.transact(ctx, func(p *protectRun) error {
+			return p.tx.QueryRowContext(ctx, fmt.Sprintf(`SELECT coalesce((min(ctid)::text::point)[0]::bigint, -1) FROM ONLY %s AS courtroll_row
+				WHERE %s IS NULL AND %s`, r.table.sql(), ident(r.table.column), within("courtroll_row", from, to))).Scan(&found)
+		})
+		if err != nil || found >= 0 {
+			return found, err
+		}
+		ahead.Resize(time.Since(began))
+		r.at("backfill", to, blocks)
+		from = to
+	}
+	return from, nil
 }
 
 func (r *adoptRun) blocks(ctx context.Context) (blocks int64, err error) {
@@ -132,7 +168,7 @@ func (r *adoptRun) batch(ctx context.Context, from, to int64) (s sweep, err erro
 			return err
 		}
 		s = sweep{}
-		err = p.tx.QueryRowContext(ctx, r.fillSQL(lock, from, to)).Scan(&s.nulls, &s.seen, &s.filled, &s.bad)
+		err = p.tx.QueryRowContext(ctx, r.fillSQL(lock, from, to)).Scan(&s.nulls, &s.rows, &s.seen, &s.filled, &s.bad)
 		if err == nil && s.bad > 0 && r.source.parent == nil {
 			return &AdoptError{Table: r.table.String(), Rows: s.bad, Err: ErrTenantValue}
 		}
@@ -177,9 +213,9 @@ func (r *adoptRun) fillSQL(lock string, from, to int64) string {
 ), u AS (
 	UPDATE ONLY %[1]s AS courtroll_row SET %[3]s = b.tenant::%[7]s FROM b
 	WHERE courtroll_row.ctid = b.at AND %[8]s AND %[9]s RETURNING courtroll_row.%[3]s IS NOT NULL AS filled
-) SELECT (SELECT count(*) FROM ONLY %[1]s AS courtroll_row WHERE %[3]s IS NULL AND %[8]s),
-	(SELECT count(*) FROM b), (SELECT count(*) FROM u WHERE filled),
-	(SELECT count(*) FROM b WHERE (%[9]s) IS NOT TRUE)`,
+) SELECT n.nulls, n.rows, (SELECT count(*) FROM b), (SELECT count(*) FROM u WHERE filled),
+	(SELECT count(*) FROM b WHERE (%[9]s) IS NOT TRUE)
+	FROM (SELECT count(*) FILTER (WHERE %[3]s IS NULL) AS nulls, count(*) AS rows FROM ONLY %[1]s AS courtroll_row WHERE %[8]s) n`,
 		table, row, tenant, r.value(row), within(row, from, to), lock, r.tenant.sql,
 		within("courtroll_row", from, to), r.tenant.valid("b.tenant"))
 }

@@ -59,7 +59,7 @@ func (r *adoptRun) find(ctx context.Context) error {
 	}
 	err := r.transact(ctx, func(p *protectRun) error {
 		for _, check := range []func(context.Context, *protectRun) error{
-			r.checkTable, r.findType, r.checkValues, r.findParent, r.checkRows, r.checkTriggers,
+			r.checkTable, r.findType, r.checkDefault, r.checkBlank, r.checkValues, r.findParent, r.checkReaders, r.checkRows, r.checkTriggers,
 		} {
 			if err := check(ctx, p); err != nil {
 				return err
@@ -274,6 +274,9 @@ func (r *adoptRun) checkSQL(ctx context.Context) error {
 		return err
 	}
 	defer tx.Rollback()
+	if _, err := tx.ExecContext(ctx, `SET TRANSACTION READ WRITE`); err != nil {
+		return err
+	}
 	view := ident(r.table.Schema, adoptProbe)
 	_, err = tx.ExecContext(ctx, fmt.Sprintf(`CREATE VIEW %s AS SELECT 1 AS one FROM ONLY %s AS %s WHERE (%s)::text IS NOT NULL`,
 		view, r.table.sql(), ident(r.table.Name), r.adoption.SQL))

@@ -7,8 +7,10 @@ import (
 )
 
 // unstamped are rows without a tenant, as Func is given them, and which versions of
-// them these are.
+// them these are: their places count only while the table keeps its file, which VACUUM
+// FULL and CLUSTER write anew.
 type unstamped struct {
+	file     int64
 	at, xmin []string
 	rows     []map[string]any
 }
@@ -17,8 +19,13 @@ type unstamped struct {
 func (r *adoptRun) funcBatch(ctx context.Context, from, to int64) (s sweep, err error) {
 	var list unstamped
 	err = r.transact(ctx, func(p *protectRun) error {
-		list, err = r.readUnstamped(ctx, p, from, to)
-		return err
+		if list, err = r.readUnstamped(ctx, p, from, to); err == nil {
+			list.file, err = r.file(ctx, p)
+		}
+		if err != nil || len(list.rows) == 0 {
+			return err
+		}
+		return p.tx.QueryRowContext(ctx, `SELECT count(*) FROM ONLY `+r.table.sql()+` AS courtroll_row WHERE `+within("courtroll_row", from, to)).Scan(&s.rows)
 	})
 	if err != nil || len(list.rows) == 0 {
 		return s, err
@@ -29,20 +36,38 @@ func (r *adoptRun) funcBatch(ctx context.Context, from, to int64) (s sweep, err 
 		return s, fmt.Errorf("asking Adoption.Func: %w", err)
 	}
 	if len(tenants) != len(list.rows) {
-		return s, &AdoptError{Table: r.table.String(), Rows: int64(len(list.rows) - len(tenants)), Err: ErrTenantValue}
+		return s, &AdoptError{Table: r.table.String(), Rows: max(1, int64(len(list.rows)-len(tenants))), Err: ErrTenantValue}
 	}
 	err = r.transact(ctx, func(p *protectRun) error {
-		lock, err := r.rowLock(ctx, p)
-		if err != nil {
-			return err
-		}
-		err = p.tx.QueryRowContext(ctx, r.stampSQL(lock, from, to), list.at, list.xmin, tenants).Scan(&s.seen, &s.filled, &s.bad)
+		err := r.stamp(ctx, p, list, tenants, within("courtroll_row", from, to), &s)
 		if err == nil && s.bad > 0 {
 			return &AdoptError{Table: r.table.String(), Rows: s.bad, Err: ErrTenantValue}
 		}
 		return err
 	})
 	return s, err
+}
+
+// stamp leaves the rows to the next sweep where the table has another file by now.
+func (r *adoptRun) stamp(ctx context.Context, p *protectRun, list unstamped, tenants []string, within string, s *sweep) error {
+	if _, err := p.tx.ExecContext(ctx, `LOCK TABLE ONLY `+r.table.sql()+` IN ROW EXCLUSIVE MODE`); err != nil {
+		return err
+	}
+	if file, err := r.file(ctx, p); err != nil || file != list.file {
+		return err
+	}
+	lock, err := r.rowLock(ctx, p)
+	if err != nil {
+		return err
+	}
+	return p.tx.QueryRowContext(ctx, r.stampSQL(lock, within), list.at, list.xmin, tenants).Scan(&s.seen, &s.filled, &s.bad)
+}
+
+// file tells one file of the table from another. The transaction holds a lock on the
+// table, behind which it stays.
+func (r *adoptRun) file(ctx context.Context, p *protectRun) (file int64, err error) {
+	err = p.tx.QueryRowContext(ctx, `SELECT pg_relation_filenode($1::bigint::oid::regclass)::bigint`, r.table.OID).Scan(&file)
+	return file, err
 }
 
 func (r *adoptRun) readUnstamped(ctx context.Context, p *protectRun, from, to int64) (list unstamped, err error) {
@@ -82,7 +107,7 @@ func (u *unstamped) add(names []string, values []any) {
 
 // stampSQL writes the tenants of those rows of which nobody made another version:
 // of the same place and the same writer.
-func (r *adoptRun) stampSQL(lock string, from, to int64) string {
+func (r *adoptRun) stampSQL(lock, within string) string {
 	return fmt.Sprintf(`WITH v AS MATERIALIZED (
 	SELECT * FROM unnest($1::text[]::tid[], $2::text[]::xid[], $3::text[]) AS v (at, writer, tenant)
 ), b AS MATERIALIZED (
@@ -92,7 +117,7 @@ func (r *adoptRun) stampSQL(lock string, from, to int64) string {
 	UPDATE ONLY %[1]s AS courtroll_row SET %[2]s = b.tenant::%[5]s FROM b
 	WHERE courtroll_row.ctid = b.at AND %[3]s AND %[6]s RETURNING courtroll_row.%[2]s IS NOT NULL AS filled
 ) SELECT (SELECT count(*) FROM b), (SELECT count(*) FROM u WHERE filled), (SELECT count(*) FROM v AS b WHERE (%[6]s) IS NOT TRUE)`,
-		r.table.sql(), ident(r.table.column), within("courtroll_row", from, to), lock, r.tenant.sql, r.tenant.valid("b.tenant"))
+		r.table.sql(), ident(r.table.column), within, lock, r.tenant.sql, r.tenant.valid("b.tenant"))
 }
 
 // beQuiet waits until for long enough no row without a tenant has come: of Func there

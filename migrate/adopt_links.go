@@ -57,7 +57,7 @@ func (r *adoptRun) addTwin(ctx context.Context, l *link) error {
 		return err
 	}
 	return r.transact(ctx, func(p *protectRun) error {
-		if err := p.lockTables(ctx, `SHARE ROW EXCLUSIVE`, locked(l.from, l.to)...); err != nil {
+		if err := p.lockOrdered(ctx, `SHARE ROW EXCLUSIVE`, l.from, l.to); err != nil {
 			return err
 		}
 		return p.exec(ctx, `ALTER TABLE %s ADD CONSTRAINT %s %s NOT VALID`, l.from.sql(), ident(l.twinName()), l.sql())
@@ -77,7 +77,7 @@ func (l *link) violations() string {
 // dropTwin takes back what would go on to refuse the app's writes.
 func (r *adoptRun) dropTwin(ctx context.Context, l *link, because error) error {
 	err := r.transact(ctx, func(p *protectRun) error {
-		if err := p.lockTables(ctx, `ACCESS EXCLUSIVE`, locked(l.from, l.to)...); err != nil {
+		if err := p.lockOrdered(ctx, `ACCESS EXCLUSIVE`, l.from, l.to); err != nil {
 			return err
 		}
 		return p.exec(ctx, `ALTER TABLE %s DROP CONSTRAINT %s`, l.from.sql(), ident(l.twinName()))

@@ -57,7 +57,7 @@ func (r *adoptRun) ensureNotNull(ctx context.Context) error {
 // addCheck adds the constraint when no row is without a tenant, and no transaction is
 // left that could still write one: one that still sees the parent without a tenant.
 func (r *adoptRun) addCheck(ctx context.Context) error {
-	for _, step := range []func(context.Context) error{r.fill, r.beQuiet, r.outlast} {
+	for _, step := range []func(context.Context) error{r.fill, r.beQuiet, r.outlast, r.lookForBlank} {
 		if err := step(ctx); err != nil {
 			return err
 		}

@@ -91,7 +91,8 @@ func (r *adoptRun) addNeighbour(ctx context.Context, p *protectRun, g *guarded) 
 }
 
 // wantedIndexes are the keys that foreign keys refer to, the leading one, for which a
-// key may serve, and the unique ones of each tenant.
+// key may serve, and the unique ones of each tenant. One that is deferrable is left to
+// Protect: a statement may violate it for a while, which an index does not allow.
 func (r *adoptRun) wantedIndexes(ctx context.Context, p *protectRun, links []*link) (list []wanted, err error) {
 	for _, l := range links {
 		if l.isOurs() {
@@ -105,7 +106,7 @@ func (r *adoptRun) wantedIndexes(ctx context.Context, p *protectRun, links []*li
 		met: func(u *unique) bool { return u.leads(g.column) }})
 	have, err := p.readIndexes(ctx, g)
 	for _, u := range have {
-		if u.Unique && !u.Primary && u.Valid && !u.Replica && !slices.Contains(u.Columns, g.column) && strings.HasPrefix(u.Definition, u.Prefix) {
+		if u.Unique && !u.Primary && u.Immediate && u.Method == "btree" && u.Valid && !u.Replica && !slices.Contains(u.Columns, g.column) && strings.HasPrefix(u.Definition, u.Prefix) {
 			list = append(list, wanted{on: g, name: u.scopedName(), kind: `UNIQUE INDEX`, met: u.scopedBy,
 				tail: `USING ` + u.Method + ` (` + ident(g.column) + `, ` + u.rest()})
 		}

@@ -15,13 +15,13 @@ const ourDefault = "default"
 
 // adoptFunction is the trigger's function and the trigger, as the catalogue has them.
 type adoptFunction struct {
-	Comment   string `json:"comment"`
-	State     string `json:"state"`   // of the function, empty if there is none
-	Trigger   string `json:"trigger"` // its definition, empty if there is none
-	Ours      bool   `json:"ours"`    // the trigger calls the function
-	Attnum    int    `json:"attnum"`
-	NotNull   bool   `json:"notnull"`
-	IsDefault bool   `json:"isdefault"` // the column has a default
+	Comment string `json:"comment"`
+	State   string `json:"state"`   // of the function, empty if there is none
+	Trigger string `json:"trigger"` // its definition, empty if there is none
+	Ours    bool   `json:"ours"`    // the trigger calls the function
+	Attnum  int    `json:"attnum"`
+	NotNull bool   `json:"notnull"`
+	Default string `json:"default"` // of the column, empty if there is none
 }
 
 func (g *guarded) adoptFunction() string { return objectName("adopt", g.Name) }
@@ -34,9 +34,10 @@ func (r *protectRun) readAdoption(ctx context.Context, g *guarded) (*adoptFuncti
 			coalesce(pg_get_triggerdef(t.oid) || ' ' || t.tgenabled::text, '') AS trigger, coalesce(t.tgfoid = p.oid, false) AS ours,
 			coalesce(a.attnum, 0) AS attnum, coalesce(a.attnotnull, false) AND NOT EXISTS (SELECT FROM pg_constraint o
 				WHERE o.conrelid = c.oid AND o.contype = 'n' AND o.conkey = ARRAY[a.attnum] AND NOT o.convalidated) AS notnull,
-			coalesce(a.atthasdef, false) AS isdefault
+			coalesce(pg_get_expr(d.adbin, d.adrelid), nullif(a.attidentity::text, ''), '') AS default
 		FROM pg_class c
 		LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = $2 AND a.attnum > 0 AND NOT a.attisdropped
+		LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
 		LEFT JOIN pg_trigger t ON t.tgrelid = c.oid AND t.tgname = $3
 		LEFT JOIN pg_proc p ON p.pronamespace = c.relnamespace AND p.proname = $4 AND p.pronargs = 0
 		LEFT JOIN pg_language l ON l.oid = p.prolang
@@ -98,12 +99,12 @@ func (r *adoptRun) columnDone(f *adoptFunction) bool {
 	case f.Attnum == 0:
 		return false
 	case r.adoption.Func != nil || f.NotNull && f.Trigger == "":
-		return f.Trigger == ""
+		return f.Trigger == "" && f.Default == ""
 	}
 	return f.Trigger != "" && isRight
 }
 
-func (f *adoptFunction) hash() string { return hash(f.State + f.Trigger) }
+func (f *adoptFunction) hash() string { return hash(f.State + f.Trigger + f.Default) }
 
 func (r *adoptRun) addColumn(ctx context.Context, p *protectRun) error {
 	f, err := p.readAdoption(ctx, r.table)
@@ -123,17 +124,23 @@ func (r *adoptRun) addColumn(ctx context.Context, p *protectRun) error {
 			return err
 		}
 	}
-	if made.Before, err = r.alterColumn(ctx, p, f, made.Before); err != nil || r.adoption.Func != nil {
+	if made.Before, err = r.alterColumn(ctx, p, f, made.Before); err != nil {
 		return err
+	}
+	if r.adoption.Func != nil {
+		if f.State == "" {
+			return nil
+		}
+		return p.exec(ctx, `DROP FUNCTION %s()`, ident(r.table.Schema, r.table.adoptFunction()))
 	}
 	return r.addTrigger(ctx, p, made)
 }
 
 // alterColumn makes the column and, of a Constant, its default, with which a column
-// that is new gets the value in every row without touching any.
+// that is new gets the value in every row without touching any. One of an earlier Adoption goes, since it would beat the trigger.
 func (r *adoptRun) alterColumn(ctx context.Context, p *protectRun, f *adoptFunction, before string) (string, error) {
 	value := ""
-	if r.adoption.Constant != "" && !f.IsDefault {
+	if r.adoption.Constant != "" {
 		value, before = ` DEFAULT `+r.literal(r.adoption.Constant), ourDefault
 	}
 	switch {
@@ -141,8 +148,10 @@ func (r *adoptRun) alterColumn(ctx context.Context, p *protectRun, f *adoptFunct
 		return before, p.exec(ctx, `ALTER TABLE %s ADD COLUMN %s %s%s`, r.table.sql(), ident(r.table.column), r.tenant.sql, value)
 	case value != "":
 		return before, p.exec(ctx, `ALTER TABLE %s ALTER COLUMN %s SET%s`, r.table.sql(), ident(r.table.column), value)
+	case f.Default != "":
+		return "", p.exec(ctx, `ALTER TABLE %s ALTER COLUMN %s DROP DEFAULT`, r.table.sql(), ident(r.table.column))
 	}
-	return before, nil
+	return "", nil
 }
 
 func (r *adoptRun) addTrigger(ctx context.Context, p *protectRun, made note) error {
@@ -271,7 +280,15 @@ func (r *adoptRun) matches(row string) string {
 }
 
 // orphaned is the condition that a row refers to no parent: one column is enough, as
-// with a foreign key.
+// with a foreign key. One that refers to itself has no other.
 func (r *adoptRun) orphaned(row string) string {
-	return `(` + r.each(row+`.%s IS NULL`, ` OR `) + `)`
+	none := r.each(row+`.%s IS NULL`, ` OR `)
+	if r.source.parent.OID != r.table.OID {
+		return `(` + none + `)`
+	}
+	list := make([]string, len(r.source.cols))
+	for i, c := range r.source.cols {
+		list[i] = row + `.` + ident(r.source.refCols[i]) + ` = ` + row + `.` + ident(c)
+	}
+	return `(` + none + ` OR ` + strings.Join(list, ` AND `) + `)`
 }

@@ -208,10 +208,12 @@ func withoutTimeouts(ctx context.Context, conn *sql.Conn, fn func() error) error
 }
 
 // readTimeouts returns the limits that are set, in milliseconds. The third is
-// known to PostgreSQL 17 and newer.
+// known to PostgreSQL 17 and newer. Read-only transactions are one more limit, which 0
+// lifts, too.
 func readTimeouts(ctx context.Context, conn *sql.Conn) (map[string]string, error) {
 	list, err := queryStrings(ctx, conn, `SELECT name || '=' || setting FROM pg_catalog.pg_settings
-		WHERE name IN ('statement_timeout', 'lock_timeout', 'transaction_timeout') AND setting <> '0'`)
+		WHERE name IN ('statement_timeout', 'lock_timeout', 'transaction_timeout') AND setting <> '0'
+			OR name = 'default_transaction_read_only' AND setting = 'on'`)
 	if err != nil {
 		return nil, err
 	}

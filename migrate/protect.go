@@ -65,6 +65,9 @@ type Report struct {
 // names its login. One that logs in as the very role of this handle cannot be told from
 // it: give it a login of its own first.
 //
+// A table with rows that have no tenant, or whose [Migrator.Adopt] is not finished, is
+// [ErrHalfAdopted].
+//
 // A unique index that was scoped is no longer the one that ON CONFLICT (slug) asks
 // for: name the tenant column there, too.
 //
@@ -137,7 +140,7 @@ func (r *protectRun) protect(ctx context.Context, models []any) error {
 		return err
 	}
 	for _, step := range []func(context.Context) error{
-		r.ensureRoles, r.checkRoles, r.checkPrivileges, r.ensureKeys, r.ensurePolicies, r.ensureGrants, r.report,
+		r.checkAdopted, r.ensureRoles, r.checkRoles, r.checkPrivileges, r.ensureKeys, r.ensurePolicies, r.ensureGrants, r.report,
 	} {
 		if err := step(ctx); err != nil {
 			return err

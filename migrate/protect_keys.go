@@ -31,6 +31,9 @@ func (r *protectRun) ensureKeys(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := r.lockProtected(ctx, len(links)+len(uniques) > 0); err != nil {
+		return err
+	}
 	for _, l := range links {
 		if err := r.dropLink(ctx, l); err != nil {
 			return err
@@ -81,8 +84,14 @@ func (r *protectRun) ensureKey(ctx context.Context, g *guarded, columns []string
 	return r.comment(ctx, `INDEX `+ident(g.Schema, name), note{})
 }
 
+// keyName has a hash where the same name could stand for another table and columns.
 func keyName(g *guarded, columns []string) string {
-	return objectName(append([]string{"key", g.Name}, columns...)...)
+	parts := append([]string{"key", g.Name}, columns...)
+	if !strings.Contains(g.Name+strings.Join(columns, ""), "_") {
+		return objectName(parts...)
+	}
+	name := strings.ToValidUTF8("courtroll_"+strings.Join(parts, "_"), "")
+	return strings.ToValidUTF8(name[:min(len(name), maxName-17)], "") + "_" + hash(strings.Join(parts, "\x00"))
 }
 
 func withTenant(column string, columns []string) []string {

@@ -14,6 +14,9 @@ func (r *protectRun) unprotect(ctx context.Context, models []any) error {
 	if err := r.checkReferences(ctx); err != nil {
 		return err
 	}
+	if err := r.lockUnprotected(ctx); err != nil {
+		return err
+	}
 	for _, g := range r.set.list {
 		if err := r.dropPolicies(ctx, g); err != nil {
 			return err

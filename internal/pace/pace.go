@@ -46,7 +46,7 @@ const growth = 2
 // the context's.
 func (b *Batches) Done(ctx context.Context, took time.Duration) error {
 	b.Resize(took)
-	return b.rest(ctx, took)
+	return b.Rest(ctx, took)
 }
 
 // Resize sizes the next batch by how long one took.
@@ -55,7 +55,8 @@ func (b *Batches) Resize(took time.Duration) {
 	b.size = max(1, min(int64(next), growth*b.size, b.largest))
 }
 
-func (b *Batches) rest(ctx context.Context, took time.Duration) error {
+// Rest is the pause after a batch that took so long. The error is the context's.
+func (b *Batches) Rest(ctx context.Context, took time.Duration) error {
 	pause := cmp.Or(b.pace.Rest, took)
 	if pause <= 0 {
 		return ctx.Err()
