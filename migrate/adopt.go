@@ -75,7 +75,9 @@ type Adopted struct {
 // while the app goes on reading and writing: its old version, which does not know
 // the column, and its new one, which fills it. It is run by the table's owner, and
 // may be stopped, or die, at any point, and be run again: what is done it finds in
-// the catalogue and the rows. On a table that is adopted it changes nothing.
+// the catalogue and the rows. On a table that is adopted it changes nothing; with
+// another Adoption it changes what fills new rows, and not those that are there. Once
+// the table is protected it is [ErrFiltered]: it has nothing to do there any more.
 //
 //   - The column is added, nullable, with a trigger that fills it where a writer
 //     leaves it NULL. It is the last of the BEFORE triggers, so that it sees what the

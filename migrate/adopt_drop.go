@@ -11,7 +11,9 @@ import (
 // DropAdoption takes away what fills the tenant column for a program that does not
 // know it: the trigger of [Migrator.Adopt], its function, and the default of a
 // Constant; on the tables of the models and those of [Rules.Models]. It is run when
-// the old version is gone, for its writes fail from then on, and may be run again.
+// the old version is gone, for its writes fail from then on, and may be run again. Of
+// an adoption that is not finished it is the way to give up: the column stays, NULL in
+// the rows that the old version goes on writing.
 //
 // Everything is one transaction, which takes ACCESS EXCLUSIVE locks on the tables that
 // have the trigger, as [Config.TableLockTimeout] says. [ErrLocked] means that an Adopt
