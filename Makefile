@@ -28,7 +28,7 @@ newest: ## Run the tests of what is sent otherwise to PostgreSQL 18 (COURTROLL_P
 	$(GO) test -run 'Capture|Audit|Trail|Tx_|Same|Order|Budget|Escape|Secrets|Large' ./tests ./migrate
 
 race: ## Run with the race detector the tests of what an app's goroutines share, of the matrix of GORM's paths one in five
-	$(GO) test -race $$($(GO) list ./... | grep -v -e /migrate$$ -e /lifecycle$$ -e /examples/ -e /internal/pgtest -e /tests/retention$$)
+	$(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v -e /migrate$$ -e /lifecycle$$ -e /examples/ -e /internal/pgtest -e /tests/retention$$)
 
 beside: ## Run the tests beside other plugins, which are a module of their own
 	cd tests/plugins && $(GO) test ./...
