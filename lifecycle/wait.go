@@ -3,6 +3,8 @@ package lifecycle
 import (
 	"slices"
 	"time"
+
+	"github.com/courtroll/courtroll/internal/pace"
 )
 
 // pollTime is how often it is looked whether a transaction has ended.
@@ -24,7 +26,7 @@ func (c catalogue) outlast(progress func(Progress)) error {
 	start := time.Now()
 	for err == nil && len(before) > 0 {
 		progress(Progress{Step: "waiting for transactions that began before", Total: int64(len(before)), Elapsed: time.Since(start)})
-		if err := pause(c.ctx, pollTime); err != nil {
+		if err := pace.Sleep(c.ctx, pollTime); err != nil {
 			return err
 		}
 		var now []running

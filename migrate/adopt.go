@@ -96,10 +96,10 @@ type Adopted struct {
 //
 // A statement of the app waits for no longer than [Config.TableLockTimeout], and a
 // batch of [Adoption.Pace]. But as after any ADD COLUMN a prepared "SELECT *" fails
-// once per connection, and so does each time a COPY or an INSERT … SELECT * without a
-// list of columns, or a trigger that puts NEW.* into a table of history. One of
-// REPEATABLE READ may fail with 40001 on a row that was filled meanwhile: it is to be
-// tried again.
+// once for each statement and connection, and a COPY or an INSERT … SELECT * without a
+// list of columns, or a trigger that puts NEW.* into a table of history, each time. A
+// transaction of REPEATABLE READ may fail with 40001 on a row that was filled
+// meanwhile: it is to be tried again.
 //
 // From the unique indexes of each tenant on, an INSERT … ON CONFLICT of the old version
 // may fail with 23505 beside another of the same key: PostgreSQL waits on one index

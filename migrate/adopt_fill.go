@@ -59,7 +59,7 @@ func (r *adoptRun) fill(ctx context.Context) error {
 			pause = busyPauseMin
 			continue
 		}
-		if err := sleep(ctx, jitter(pause)); err != nil {
+		if err := pace.Sleep(ctx, jitter(pause)); err != nil {
 			return err
 		}
 		pause = min(2*pause, busyPauseMax)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/courtroll/courtroll/internal/pace"
 )
 
 // unstamped are rows without a tenant, as Func is given them, and which versions of
@@ -127,7 +129,7 @@ func (r *adoptRun) beQuiet(ctx context.Context) error {
 		return nil
 	}
 	filled := r.done.Filled
-	if err := sleep(ctx, r.quiet()); err != nil {
+	if err := pace.Sleep(ctx, r.quiet()); err != nil {
 		return err
 	}
 	if err := r.fill(ctx); err != nil {

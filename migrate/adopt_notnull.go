@@ -3,6 +3,8 @@ package migrate
 import (
 	"context"
 	"time"
+
+	"github.com/courtroll/courtroll/internal/pace"
 )
 
 // notNullState is how far the column is.
@@ -117,7 +119,7 @@ func (r *adoptRun) outlast(ctx context.Context) error {
 	for pause := lockPollMin; err == nil && len(list) > 0; pause = min(2*pause, lockPollMax) {
 		r.at("wait for older transactions", 0, int64(len(list)))
 		r.cfg.Logger.DebugContext(ctx, "waiting for older transactions", "waited", time.Since(began))
-		if err := sleep(ctx, jitter(pause)); err != nil {
+		if err := pace.Sleep(ctx, jitter(pause)); err != nil {
 			return err
 		}
 		list, err = queryStrings(ctx, r.conn, old+` AND l.virtualtransaction = ANY ($1::text[])`, list)

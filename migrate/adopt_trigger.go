@@ -137,7 +137,8 @@ func (r *adoptRun) addColumn(ctx context.Context, p *protectRun) error {
 }
 
 // alterColumn makes the column and, of a Constant, its default, with which a column
-// that is new gets the value in every row without touching any. One of an earlier Adoption goes, since it would beat the trigger.
+// that is new gets the value in every row without touching any. One of an earlier
+// Adoption goes, since it would beat the trigger.
 func (r *adoptRun) alterColumn(ctx context.Context, p *protectRun, f *adoptFunction, before string) (string, error) {
 	value := ""
 	if r.adoption.Constant != "" {

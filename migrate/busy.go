@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"github.com/courtroll/courtroll/internal/pace"
 )
 
 const (
@@ -27,7 +29,7 @@ func (c Config) untilFree(ctx context.Context, try func() error) error {
 			return fmt.Errorf("%w (%w)", ErrTableBusy, err)
 		}
 		c.Logger.DebugContext(ctx, "a table is busy", slog.Int("try", n+1))
-		if sleepErr := sleep(ctx, jitter(pause)); sleepErr != nil {
+		if sleepErr := pace.Sleep(ctx, jitter(pause)); sleepErr != nil {
 			return fmt.Errorf("%w (%w)", sleepErr, err)
 		}
 		pause = min(2*pause, busyPauseMax)

@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"time"
+
+	"github.com/courtroll/courtroll/internal/pace"
 )
 
 // lockKey is the advisory lock's key, "courtrol" in ASCII. Advisory locks
@@ -63,7 +65,7 @@ func acquire(ctx context.Context, conn *sql.Conn, cfg Config, key int64) error {
 			return fmt.Errorf("%w: waited %s", ErrLocked, waited.Round(time.Millisecond))
 		}
 		cfg.Logger.DebugContext(ctx, "waiting for the migration lock", slog.Duration("waited", waited))
-		if err := sleep(ctx, min(jitter(pause), cfg.LockTimeout-waited)); err != nil {
+		if err := pace.Sleep(ctx, min(jitter(pause), cfg.LockTimeout-waited)); err != nil {
 			return fmt.Errorf("migrate: waiting for the lock: %w", err)
 		}
 	}
@@ -98,15 +100,4 @@ func discard(conn *sql.Conn) {
 // jitter spreads d over its half to its one and a half.
 func jitter(d time.Duration) time.Duration {
 	return d/2 + rand.N(d)
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

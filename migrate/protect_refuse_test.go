@@ -2,6 +2,7 @@ package migrate_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"strings"
 	"testing"
@@ -147,18 +148,24 @@ func TestProtectRefuses(t *testing.T) {
 	t.Run("ErrTableBusy", func(t *testing.T) {
 		t.Parallel()
 		p := setupLibrary(t)
-		tx, err := p.sql.BeginTx(t.Context(), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer tx.Rollback()
-		if _, err := tx.Exec(`LOCK TABLE books IN ACCESS SHARE MODE`); err != nil {
-			t.Fatal(err)
-		}
+		defer p.readBooks(t).Rollback()
 		cfg := p.config()
 		cfg.TableLockTimeout, cfg.TableLockRetries = 50*time.Millisecond, 2
 		_ = p.refuse(t, cfg, migrate.ErrTableBusy, libraryModels...)
 	})
+}
+
+// readBooks returns a transaction that has read from books, and holds that lock.
+func (p *protected) readBooks(t testing.TB) *sql.Tx {
+	t.Helper()
+	tx, err := p.sql.BeginTx(t.Context(), nil)
+	if err == nil {
+		_, err = tx.Exec(`LOCK TABLE books IN ACCESS SHARE MODE`)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tx
 }
 
 // A reader that comes behind a waiting Protect waits for one try and not for the
@@ -166,14 +173,8 @@ func TestProtectRefuses(t *testing.T) {
 func TestProtectStepsBackForTheApp(t *testing.T) {
 	t.Parallel()
 	p := setupLibrary(t)
-	tx, err := p.sql.BeginTx(t.Context(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	tx := p.readBooks(t)
 	defer tx.Rollback()
-	if _, err := tx.Exec(`LOCK TABLE books IN ACCESS SHARE MODE`); err != nil {
-		t.Fatal(err)
-	}
 	cfg := p.config()
 	cfg.TableLockTimeout, cfg.TableLockRetries = 100*time.Millisecond, 1000
 	done := make(chan error, 1)

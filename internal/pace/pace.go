@@ -61,7 +61,12 @@ func (b *Batches) Rest(ctx context.Context, took time.Duration) error {
 	if pause <= 0 {
 		return ctx.Err()
 	}
-	timer := time.NewTimer(pause)
+	return Sleep(ctx, pause)
+}
+
+// Sleep waits for d, or for the end of the context, whose error it then returns.
+func Sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
