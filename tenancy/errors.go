@@ -8,7 +8,6 @@ import (
 	"github.com/courtroll/courtroll/internal/pgpipe"
 	"github.com/courtroll/courtroll/internal/plan"
 	"github.com/courtroll/courtroll/internal/suspension"
-	"github.com/courtroll/courtroll/models"
 )
 
 // Errors of a statement that was refused, to be matched with [errors.Is]. They
@@ -98,8 +97,9 @@ var (
 	ErrSeveralStatements = pgpipe.ErrSeveral
 
 	// ErrCannotAsk is, with Config.Suspended, a database without the function that says
-	// whether a tenant is suspended, or a login that may not call it.
-	ErrCannotAsk = errors.New("the function " + models.AdmitFunction + ", which Config.Suspended needs, is not there or not this login's to call: run migrate's Up, and Protect, or GRANT EXECUTE on it")
+	// whether a tenant is suspended, or a login that may not call it: at [gorm.DB.Use], or
+	// later, of a statement, which then has not run.
+	ErrCannotAsk = suspension.ErrCannotAsk
 
 	// ErrNotInstalled is a handle without the plugin, where it is needed.
 	ErrNotInstalled = errors.New("tenancy: the plugin is not installed on this handle: call db.Use(tenancy.New(...))")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"strings"
 	"testing"
 
 	"gorm.io/driver/postgres"
@@ -111,5 +112,30 @@ func TestAskedInTransaction(t *testing.T) {
 	}
 	if n := b.count(t); n != 3 {
 		t.Errorf("%d books are left, want 3", n)
+	}
+}
+
+// TestCannotAsk refuses statements once nobody can be asked any more: Down undid the
+// version, or somebody took the right away.
+func TestCannotAsk(t *testing.T) {
+	t.Parallel()
+	for name, statement := range map[string]string{
+		"Dropped": `DROP FUNCTION courtroll_admit(text, text)`,
+		"Revoked": `REVOKE ALL ON FUNCTION courtroll_admit(text, text) FROM PUBLIC, $app`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			eachForm(t, tenancy.RefuseSuspended, func(t *testing.T, b *bundle) {
+				b.works(t, b.app, "acme")
+				before := b.count(t)
+				must(t, b.super.Exec(strings.ReplaceAll(statement, "$app", b.AppRole)).Error)
+				if err := b.app.WithContext(b.acme).Create(&Book{Title: "c"}).Error; !errors.Is(err, tenancy.ErrCannotAsk) {
+					t.Errorf("got %v", err)
+				}
+				if n := b.count(t); n != before {
+					t.Errorf("%d books are there, want %d", n, before)
+				}
+			})
+		})
 	}
 }
