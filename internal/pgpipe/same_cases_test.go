@@ -194,7 +194,7 @@ var sameCases = []sameCase{
 		_, err := pool.BeginTx(short, nil)
 		r.fail("begin", err)
 		r.query(ctx, pool, `SELECT 1`)
-		again, cancel := context.WithTimeout(ctx, 60*time.Millisecond)
+		again, cancel := context.WithTimeout(ctx, time.Second) // the INSERT has to come through, on a loaded machine as well
 		defer cancel()
 		tx, err := pool.BeginTx(again, nil)
 		r.fail("begin", err)
