@@ -11,6 +11,9 @@ ROWS       ?= 10000000
 EDITS      ?=
 GIT_EVENTS ?=
 
+# Long tests that do on one goroutine, or with more rows, what others do as well.
+RACE_SKIP ?= ^(TestMatrix|TestLargeValues|TestExport_Memory|TestExport_LargeEntries|TestEdits|TestGit|TestAsOf_Life)$$
+
 GOLANGCI_LINT = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 SHIPPED       = ./models,./tenancy,./audit,./migrate,./internal/...
 
@@ -27,8 +30,8 @@ newest: ## Run the tests of what is sent otherwise to PostgreSQL 18 (COURTROLL_P
 	$(GO) test ./audit/... ./models ./tests/replay ./tests/durability
 	$(GO) test -run 'Capture|Audit|Trail|Tx_|Same|Order|Budget|Escape|Secrets|Large' ./tests ./migrate
 
-race: ## Run with the race detector the tests of what an app's goroutines share, of the matrix of GORM's paths one in five
-	$(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v -e /migrate$$ -e /lifecycle$$ -e /examples/ -e /internal/pgtest -e /tests/retention$$)
+race: ## Run with the race detector the tests of what an app's goroutines share, without those of RACE_SKIP
+	$(GO) test -race -timeout 20m -skip '$(RACE_SKIP)' $$($(GO) list ./... | grep -v -e /migrate$$ -e /lifecycle$$ -e /examples/ -e /internal/pgtest -e /tests/retention$$ -e /tests/performance$$ -e /tests/scale$$ -e /tests/realdata$$)
 
 beside: ## Run the tests beside other plugins, which are a module of their own
 	cd tests/plugins && $(GO) test ./...

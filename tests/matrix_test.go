@@ -62,10 +62,7 @@ func TestMatrix(t *testing.T) {
 	pool := newMatrixPool(t)
 	ok := t.Run("Paths", func(t *testing.T) {
 		for _, group := range matrixGroups {
-			for i, tc := range group.cases {
-				if underRace && i%5 > 0 {
-					continue // what a path does alone at its statement, one in five shows to the race detector
-				}
+			for _, tc := range group.cases {
 				t.Run(group.title+"/"+tc.path, func(t *testing.T) {
 					t.Parallel()
 					outcome, result := decide(t, tc, pool)

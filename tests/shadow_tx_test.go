@@ -41,7 +41,6 @@ func TestShadow_Unknown(t *testing.T) {
 				continue
 			}
 			t.Run(fmt.Sprintf("%s/tx=%t", name, inTx), func(t *testing.T) {
-				t.Parallel()
 				db, r := watched(ctx, b.shadow)
 				if inTx {
 					db = db.Begin()

@@ -1,6 +1,0 @@
-//go:build race
-
-package tests
-
-// underRace is set where the race detector is on.
-const underRace = true
