@@ -47,6 +47,9 @@ func New(config Config) *Plugin { return &Plugin{config: config} }
 // Name implements [gorm.Plugin].
 func (p *Plugin) Name() string { return PluginName }
 
+// Rules returns those of the Config, for migrate.Doctor to go by.
+func (p *Plugin) Rules() Rules { return p.config.Rules }
+
 // Initialize implements [gorm.Plugin]. It does not touch the database.
 func (p *Plugin) Initialize(db *gorm.DB) error {
 	if p.registry != nil {

@@ -195,6 +195,7 @@ func (r *protectRun) ensurePolicy(ctx context.Context, g *guarded, p policy, fou
 		switch {
 		case !ours:
 			return &ProtectError{Table: g.String(), Object: p.name, Err: ErrPolicyTaken}
+		case n.State == "": // made by a fix of Doctor's, which could not know it
 		case n.State != hash(old.State):
 			r.done.Drifted = append(r.done.Drifted, g.String()+"."+p.name)
 		case n.Made == hash(p.sql(g)):

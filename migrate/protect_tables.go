@@ -183,11 +183,14 @@ func (r *protectRun) findModel(ctx context.Context, registry *plan.Registry, s *
 	return r.add(s.Table, t)
 }
 
+// tenantTypes are those of a tenant column, as in pg_type.
+var tenantTypes = []string{"text", "varchar", "uuid", "int2", "int4", "int8"}
+
 func (r *protectRun) add(name string, t *guarded) error {
 	if t.Kind != "r" || t.Inherits {
 		return &ProtectError{Table: t.String(), Err: ErrTableKind}
 	}
-	if !t.Deterministic || !slices.Contains([]string{"text", "varchar", "uuid", "int2", "int4", "int8"}, t.Type) {
+	if !t.Deterministic || !slices.Contains(tenantTypes, t.Type) {
 		return &ProtectError{Table: t.String(), Object: t.column, Err: ErrTenantType}
 	}
 	r.set.list = append(r.set.list, t)
@@ -202,6 +205,11 @@ func (r *protectRun) lookup(ctx context.Context, table, column string) (*guarded
 	if home != "" {
 		quoted = ident(home, name)
 	}
+	return r.lookupOID(ctx, `to_regclass($1)`, quoted, column)
+}
+
+// lookupOID is lookup of an expression of what.
+func (r *protectRun) lookupOID(ctx context.Context, oid, what, column string) (*guarded, error) {
 	found, err := readRows[guarded](ctx, r.tx, `
 		SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, pg_get_userbyid(c.relowner) AS owner,
 			c.relkind AS kind, c.relrowsecurity AS secured, c.relforcerowsecurity AS forced,
@@ -214,7 +222,7 @@ func (r *protectRun) lookup(ctx context.Context, table, column string) (*guarded
 		LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attname = $2 AND a.attnum > 0 AND NOT a.attisdropped
 		LEFT JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
 		LEFT JOIN pg_catalog.pg_collation co ON co.oid = a.attcollation
-		WHERE c.oid = to_regclass($1)`, quoted, column)
+		WHERE c.oid = `+oid, what, column)
 	if err != nil || len(found) == 0 {
 		return nil, err
 	}
