@@ -6,6 +6,9 @@ import (
 	"github.com/courtroll/courtroll/migrate"
 )
 
+// mine is the condition of our policies on a table whose tenants are texts.
+const mine = `(tenant_id = (SELECT nullif(current_setting('courtroll.tenant_id', true), '')))`
+
 func TestDoctor_Policies(t *testing.T) {
 	t.Parallel()
 	newPatient(t).suffers(t, []ailment{
@@ -30,14 +33,14 @@ func TestDoctor_Policies(t *testing.T) {
 			WITH CHECK (tenant_id = nullif(current_setting('courtroll.tenant_id', true), ''))`,
 			migrate.CodePolicyPerRow, "policy public.books.courtroll_app", migrate.SeverityWarning},
 		{"without check", `DROP POLICY courtroll_app ON books; CREATE POLICY courtroll_app ON books TO {app}
-			USING (tenant_id = (SELECT nullif(current_setting('courtroll.tenant_id', true), '')))`,
+			USING ` + mine,
 			migrate.CodePolicyNoCheck, "policy public.books.courtroll_app", ""},
 		{"permissive floor", `DROP POLICY courtroll_floor ON books; CREATE POLICY courtroll_floor ON books TO {app}
 			USING (tenant_id = (SELECT nullif(current_setting('courtroll.tenant_id', true), '')))
-			WITH CHECK (tenant_id = (SELECT nullif(current_setting('courtroll.tenant_id', true), '')))`,
+			WITH CHECK ` + mine,
 			migrate.CodePolicyAltered, "policy public.books.courtroll_floor", ""},
 		{"floor of one command", `DROP POLICY courtroll_floor ON books; CREATE POLICY courtroll_floor ON books AS RESTRICTIVE FOR SELECT TO {app}
-			USING (tenant_id = (SELECT nullif(current_setting('courtroll.tenant_id', true), '')))`,
+			USING ` + mine,
 			migrate.CodePolicyAltered, "policy public.books.courtroll_floor", ""},
 		{"a policy of somebody's", `CREATE POLICY open ON books USING (true)`, migrate.CodePolicyForeign, "policy public.books.open", migrate.SeverityWarning},
 	})
@@ -52,6 +55,12 @@ func TestDoctor_Tables(t *testing.T) {
 		{"no model, for all", `CREATE TABLE memos (tenant_id text, body text); GRANT SELECT (body) ON memos TO PUBLIC`, migrate.CodeNoModel, "table public.memos", ""},
 		{"no model, elsewhere", `CREATE SCHEMA attic; CREATE TABLE attic.books (tenant_id text); GRANT INSERT ON attic.books TO {app}`, migrate.CodeNoModel, "table attic.books", ""},
 		{"shared with a tenant", `ALTER TABLE countries ADD COLUMN tenant_id text; GRANT SELECT ON countries TO {app}`, migrate.CodeSharedTenant, "table public.countries", ""},
+		{"two ids for the same", `CREATE COLLATION lax (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+			DROP POLICY courtroll_floor ON shelves; DROP POLICY courtroll_app ON shelves;
+			ALTER TABLE shelves ALTER COLUMN tenant_id TYPE text COLLATE lax;
+			CREATE POLICY courtroll_floor ON shelves AS RESTRICTIVE TO {app} USING ` + mine + ` WITH CHECK ` + mine + `;
+			CREATE POLICY courtroll_app ON shelves TO {app} USING ` + mine + ` WITH CHECK ` + mine,
+			migrate.CodeTenantType, "column public.shelves.tenant_id", ""},
 		{"a child", `CREATE TABLE old_books () INHERITS (books)`, migrate.CodeTableKind, "table public.old_books", ""},
 	})
 }

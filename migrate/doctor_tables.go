@@ -217,18 +217,36 @@ func (d *doctor) checkTables(ctx context.Context) error {
 				"ALTER TABLE " + g.sql() + " ALTER COLUMN " + ident(g.column) + " SET NOT NULL;"})
 		}
 		if !g.Deterministic || !slices.Contains(tenantTypes, g.Type) {
-			d.report(d.tenantType(g))
+			if err := d.tenantType(ctx, g); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// tenantType reports a type that takes two ids for the same. Policies stand in the way
-// of another one, so the fix makes them anew.
-func (d *doctor) tenantType(g *guarded) Finding {
-	return Finding{CodeTenantType, SeverityError, "column " + g.String() + "." + g.column,
+// tenantType reports a type that takes two ids for the same. Our policies stand in the
+// way of another one, so the fix makes them anew.
+func (d *doctor) tenantType(ctx context.Context, g *guarded) error {
+	found, _, err := d.readPolicies(ctx, g)
+	if err != nil {
+		return err
+	}
+	before, _ := d.before(g, found)
+	text := *g
+	text.Type = "text"
+	var drop, create []string
+	for _, p := range d.policies(&text) {
+		if _, exists := found[p.name]; exists {
+			drop = append(drop, "DROP POLICY "+ident(p.name)+" ON "+g.sql()+";")
+			create = append(create, p.fix(&text, before))
+		}
+	}
+	alter := "ALTER TABLE " + g.sql() + " ALTER COLUMN " + ident(g.column) + ` TYPE text COLLATE pg_catalog."default";`
+	d.report(Finding{CodeTenantType, SeverityError, "column " + g.String() + "." + g.column,
 		"its type or collation takes two ids for the same, or is none that an id converts to: text, varchar, uuid or an integer of a deterministic collation can be trusted",
-		"-- as the owner: drop the policies of the table, ALTER TABLE " + g.sql() + " ALTER COLUMN " + ident(g.column) + ` TYPE text COLLATE "default"; then Protect`}
+		strings.Join(slices.Concat(drop, []string{alter}, create), " ")})
+	return nil
 }
 
 // checkKind reports relations whose rows are reached by another name, past the policies.
