@@ -121,7 +121,7 @@ func (h *harness) grant(ctx context.Context, name string) error {
 }
 
 func (h *harness) createDatabase(ctx context.Context, name, template string) error {
-	err := h.exec(ctx, fmt.Sprintf(`CREATE DATABASE %s TEMPLATE %s OWNER %s`, name, template, h.owner.name))
+	err := h.exec(ctx, fmt.Sprintf(`CREATE DATABASE %s TEMPLATE %s OWNER %s STRATEGY file_copy`, name, template, h.owner.name))
 	if err != nil {
 		return fmt.Errorf("pgtest: creating database %s: %w", name, err)
 	}
