@@ -94,11 +94,16 @@ func (a *App) prepare(ctx context.Context, rules tenancy.Rules) error {
 		return err
 	}
 	defer ClosePool(owner)
-	m := migrate.New(owner, migrate.Config{Rules: rules, AppRole: a.database.AppRole, SystemRole: a.database.SystemRole})
+	m := migrate.New(owner, migrate.Config{
+		Rules: rules, AppRole: a.database.AppRole, SystemRole: a.database.SystemRole, TrustedRoles: a.database.TrustedRoles,
+	})
 	if _, err := m.Up(ctx); err != nil {
 		return err
 	}
 	if err := owner.WithContext(ctx).AutoMigrate(rules.Models...); err != nil {
+		return err
+	}
+	if _, err := m.AppendOnly(ctx); err != nil {
 		return err
 	}
 	_, err = m.Protect(ctx)
