@@ -52,13 +52,14 @@ bench: ## Run the benchmarks ITERATIONS times, each for BENCHTIME (1x: once)
 performance: ## Measure the walls and the trail against plain GORM and write docs/performance.md (10 minutes)
 	$(GO) test -count=1 -timeout 1h -v ./tests/performance -pages 100000 -rounds 400 -update
 
-demo: ## Run the examples: replay real edits, attack the walls, serve two tenants, export a month, take a tenant from first to last day, adopt a table in use
+demo: ## Run the examples: replay real edits, attack the walls, serve two tenants, export a month, take a tenant from first to last day, adopt a table in use, break walls and cure them
 	$(GO) run ./examples/quickstart
 	$(GO) run ./examples/walls
 	$(GO) run ./examples/service
 	$(GO) run ./examples/export
 	$(GO) run ./examples/lifecycle
 	$(GO) run ./examples/adopt -rows 100000
+	DATABASE_URL= $(GO) run ./examples/doctor
 
 retention: ## Delete half of ROWS entries of the trail beside live inserts, and measure these (10 minutes)
 	$(GO) test -count=1 -timeout 1h -v ./tests/retention -rows $(ROWS)

@@ -34,7 +34,8 @@
 // [Migrator.Adopt] brings the tenant column to a table of an app that knew none, while
 // the app goes on writing; [Migrator.AppendOnly] keeps the trail as it was written, and
 // [Migrator.Retain] removes what is too old. Whatever alters a table steps back for the
-// app, as [Config.TableLockTimeout] says.
+// app, as [Config.TableLockTimeout] says. [Doctor] examines a database and lists what
+// undermines all this.
 //
 // The database knows whose a transaction is by [models.TenantSetting]. A login
 // without a tenant, at a log-in say, has two functions, and any login a third. They

@@ -35,3 +35,6 @@ func Checksums(files fs.FS) (sums []string, err error) {
 
 // Jitter is tested alone.
 var Jitter = jitter
+
+// Codes are exported to the test that compares them with the constants.
+var Codes = codes

@@ -19,6 +19,7 @@ const (
 	readme    = "../README.md"
 	reading   = "../docs/reading.md"
 	migrating = "../docs/migrating.md"
+	doctoring = "../docs/doctor.md"
 )
 
 // fragment is what README's blocks that are no programs are compiled in. What
@@ -94,7 +95,7 @@ func TestReadme(t *testing.T) {
 		t.Fatal("the first block of Go is no complete program")
 	}
 
-	for i, block := range slices.Concat(goBlocks, blocks(t, reading, "go"), blocks(t, migrating, "go")) {
+	for i, block := range slices.Concat(goBlocks, blocks(t, reading, "go"), blocks(t, migrating, "go"), blocks(t, doctoring, "go")) {
 		t.Run(fmt.Sprintf("Block%dCompiles", i+1), func(t *testing.T) {
 			t.Parallel()
 			if !isProgram(block) {

@@ -1,7 +1,8 @@
 // Quickstart replays real Wikipedia edits through GORM with courtroll's two
-// plugins: each Wikipedia is a tenant, each edit a write by its user to a page.
-// Then it shows the trail, tries to break in, and compares what the database
-// holds with the file. Exit status 0 means that every check held.
+// plugins and behind all its walls: each Wikipedia is a tenant, each edit a write
+// by its user to a page. Then it shows the trail, tries to break in, compares what
+// the database holds with the file, and has the database examined. Exit status 0
+// means that every check held.
 //
 //	go run ./examples/quickstart [-edits FILE] [-keep]
 //
@@ -21,10 +22,10 @@ import (
 
 	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
-	"gorm.io/gorm/clause"
 
 	"github.com/courtroll/courtroll/audit"
 	"github.com/courtroll/courtroll/examples/internal/demo"
+	"github.com/courtroll/courtroll/examples/quickstart/wiki"
 	"github.com/courtroll/courtroll/migrate"
 	"github.com/courtroll/courtroll/models"
 	"github.com/courtroll/courtroll/tenancy"
@@ -45,41 +46,58 @@ func run(ctx context.Context, args []string, getenv func(string) string, out io.
 	if err != nil {
 		return err
 	}
-	database, err := demo.Open(ctx, demo.Config{Name: "quickstart", URL: getenv("DATABASE_URL"), Keep: keep, Out: out})
+	database, err := demo.Open(ctx, demo.Config{Name: "quickstart", URL: getenv("DATABASE_URL"), System: true, Keep: keep, Out: out})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, database.Close(ctx)) }()
-	db, err := open(database)
-	defer db.close()
-	if err == nil {
-		err = prepare(ctx, db.owner, database.AppRole)
+	if err := prepare(ctx, database); err != nil {
+		return err
 	}
+	db, err := open(ctx, database)
+	defer db.close()
 	if err != nil {
 		return err
 	}
 	return replay(ctx, db, edits, out)
 }
 
-// open connects twice: as the owner of the tables, for migrations, and as the
-// role that the app runs as, with both plugins.
-func open(database *demo.Database) (*handles, error) {
-	owner, ownerErr := gorm.Open(postgres.Open(database.OwnerDSN), config())
-	app, appErr := gorm.Open(postgres.Open(database.AppDSN), config())
-	db := &handles{owner, app}
-	if err := errors.Join(ownerErr, appErr); err != nil {
-		return db, err
-	}
-	return db, errors.Join(app.Use(tenancy.New(tenancy.Config{})), app.Use(audit.New(audit.Config{})))
-}
-
-// prepare makes courtroll's tables and the app's own, and lets the app's role
-// use them; of the audit trail it may neither change nor delete a row.
-func prepare(ctx context.Context, owner *gorm.DB, appRole string) error {
-	if _, err := migrate.New(owner, migrate.Config{}).Up(ctx); err != nil {
+// prepare makes, as the owner, courtroll's tables and the app's own, and puts up the
+// walls: the app's role sees one tenant at a time, and of the audit trail it may
+// neither change nor delete a row.
+func prepare(ctx context.Context, database *demo.Database) error {
+	owner, err := gorm.Open(postgres.Open(database.OwnerDSN), demo.Silent())
+	if err != nil {
 		return err
 	}
-	return errors.Join(owner.WithContext(ctx).AutoMigrate(&Page{}, &Revision{}), grant(ctx, owner, appRole))
+	defer demo.ClosePool(owner)
+	m := migrate.New(owner, migrate.Config{AppRole: database.AppRole, SystemRole: database.SystemRole, TrustedRoles: database.TrustedRoles})
+	_, upErr := m.Up(ctx)
+	if err := errors.Join(upErr, owner.WithContext(ctx).AutoMigrate(wiki.Models()...)); err != nil {
+		return err
+	}
+	_, appendErr := m.AppendOnly(ctx)
+	_, protectErr := m.Protect(ctx, wiki.Models()...)
+	return errors.Join(appendErr, protectErr)
+}
+
+// open logs in as the role that the app runs as, with both plugins, and as the one
+// for work across tenants, and checks that nothing is forgotten.
+func open(ctx context.Context, database *demo.Database) (*handles, error) {
+	app, appErr := gorm.Open(tenancy.Postgres(database.AppDSN), demo.Silent())
+	system, systemErr := gorm.Open(tenancy.Postgres(database.SystemDSN), demo.Silent())
+	db := &handles{app, system}
+	if err := errors.Join(appErr, systemErr); err != nil {
+		return db, err
+	}
+	rules := tenancy.Rules{Models: wiki.Models()}
+	if err := errors.Join(
+		app.Use(tenancy.New(tenancy.Config{Rules: rules, RowLevelSecurity: true, RequireConfinedRole: true, System: system})),
+		app.Use(audit.New(audit.Config{Rules: rules})),
+	); err != nil {
+		return db, err
+	}
+	return db, errors.Join(tenancy.Verify(ctx, app), audit.Verify(ctx, app))
 }
 
 // addTenants makes a tenant of each Wikipedia. That is work across tenants, so
@@ -91,30 +109,4 @@ func addTenants(ctx context.Context, app *gorm.DB, ids []string) error {
 		tenants[i] = models.NewTenant{ID: id, Name: id, Slug: slug(id)}
 	}
 	return app.WithContext(ctx).Create(&tenants).Error
-}
-
-// apply makes one edit as its user, in its tenant: the page and the revision
-// change together, or neither does, and so does the trail of both.
-func apply(ctx context.Context, app *gorm.DB, e edit) error {
-	ctx = audit.WithActor(tenancy.WithTenant(ctx, e.tenant()), e.actor())
-	return app.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
-		page := Page{Title: e.Page, Namespace: e.Namespace, Length: e.Delta, Revisions: 1, EditedAt: e.Time}
-		if err := updateOrCreate(tx, &page, e); err != nil {
-			return err
-		}
-		return tx.Create(&Revision{PageID: page.ID, Comment: e.Comment, Delta: e.Delta,
-			Minor: e.IsMinor, Robot: e.IsRobot, EditedAt: e.Time}).Error
-	})
-}
-
-// updateOrCreate names no tenant: the plugin confines the update to the tenant
-// of the context, and stamps it on the new page. The database does the adding,
-// so no edit is lost, whoever else edits the page at the same time.
-func updateOrCreate(tx *gorm.DB, page *Page, e edit) error {
-	update := tx.Model(page).Clauses(clause.Returning{}).Where("title = ?", e.Page).Updates(map[string]any{
-		"length": gorm.Expr("length + ?", e.Delta), "revisions": gorm.Expr("revisions + 1"), "edited_at": e.Time})
-	if update.Error != nil || update.RowsAffected > 0 {
-		return update.Error
-	}
-	return tx.Create(page).Error
 }

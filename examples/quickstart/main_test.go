@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"gorm.io/driver/postgres"
 
 	"github.com/courtroll/courtroll/examples/internal/demo"
@@ -30,7 +31,8 @@ var wantSample = []string{
 	"✓ audit rows: 4,132 in SQL, 4,132 computed from the file",
 	"✓ audit rows of pages create: 793 in SQL", "✓ audit rows of pages update: 1,247 in SQL",
 	"✓ every old value in the trail is the new value before it",
-	"\nAll 25 checks held.\n",
+	"✓ migrate.Doctor finds nothing that undermines the walls",
+	"\nAll 26 checks held.\n",
 }
 
 func TestRun(t *testing.T) {
@@ -69,7 +71,7 @@ func TestRunKeep(t *testing.T) {
 	if after := content(t, db); after != before {
 		t.Errorf("the named database was\n%s\nand is\n%s", before, after)
 	}
-	if got := leftovers(t, db, out.String()); got != "1 databases, 2 roles" {
+	if got := leftovers(t, db, out.String()); got != "1 databases, 3 roles" {
 		t.Errorf("left %s", got)
 	}
 	if strings.Contains(out.String(), password) {
@@ -80,11 +82,27 @@ func TestRunKeep(t *testing.T) {
 	if !found || !alsoFound {
 		t.Fatalf("no command to drop it in: %s", out.String())
 	}
+	if n := countIn(t, dsn, database); n == 0 {
+		t.Error("who kept it sees no row of it")
+	}
 	login := db.Open(postgres.Open(dsn), nil)
 	exec(t, login, "DROP DATABASE "+database, "DROP ROLE "+roles)
 	if got := leftovers(t, db, out.String()); got != "0 databases, 0 roles" {
 		t.Errorf("after the drop: %s", got)
 	}
+}
+
+// countIn counts the pages of another database on the server of dsn.
+func countIn(t *testing.T, dsn, database string) (pages int) {
+	t.Helper()
+	cfg, err := pgx.ParseConfig(dsn)
+	noError(t, err)
+	cfg.Database = database
+	conn, err := pgx.ConnectConfig(t.Context(), cfg)
+	noError(t, err)
+	defer conn.Close(t.Context())
+	noError(t, conn.QueryRow(t.Context(), "SELECT count(*) FROM pages").Scan(&pages))
+	return pages
 }
 
 // cancelAt cancels when a text is written.

@@ -11,6 +11,8 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/courtroll/courtroll/audit"
+	"github.com/courtroll/courtroll/examples/quickstart/wiki"
+	"github.com/courtroll/courtroll/migrate"
 	"github.com/courtroll/courtroll/models"
 	"github.com/courtroll/courtroll/tenancy"
 )
@@ -39,11 +41,16 @@ func replay(ctx context.Context, db *handles, edits []edit, out io.Writer) error
 	if err != nil {
 		return err
 	}
-	held, err := verify(ctx, db.owner, want)
+	held, err := verify(ctx, db.system, want)
 	if err != nil {
 		return err
 	}
-	return printChecks(out, append(refusals, held...))
+	found, err := migrate.Doctor(ctx, db.app)
+	if err != nil {
+		return err
+	}
+	sound := check{"migrate.Doctor finds nothing that undermines the walls", len(found) == 0, fmt.Sprint(found)}
+	return printChecks(out, append(append(refusals, held...), sound))
 }
 
 // show prints what a tenant sees of its own, and what others get of it.
@@ -60,8 +67,8 @@ func show(ctx context.Context, db *handles, want *expected, out io.Writer) ([]ch
 }
 
 // showPages prints the tenant's most-edited pages and returns the one of that title.
-func showPages(ctx context.Context, app *gorm.DB, busiest pageKey, out io.Writer) (page Page, err error) {
-	var pages []Page
+func showPages(ctx context.Context, app *gorm.DB, busiest pageKey, out io.Writer) (page wiki.Page, err error) {
+	var pages []wiki.Page
 	if err := app.WithContext(ctx).Order("revisions DESC, title").Limit(topPages).Find(&pages).Error; err != nil {
 		return page, err
 	}
@@ -75,7 +82,7 @@ func showPages(ctx context.Context, app *gorm.DB, busiest pageKey, out io.Writer
 }
 
 // showHistory prints who changed the page, from where, when, and what.
-func showHistory(ctx context.Context, app *gorm.DB, page Page, out io.Writer) error {
+func showHistory(ctx context.Context, app *gorm.DB, page wiki.Page, out io.Writer) error {
 	entries, err := history(ctx, app, page)
 	if err != nil {
 		return err
@@ -97,7 +104,7 @@ func showHistory(ctx context.Context, app *gorm.DB, page Page, out io.Writer) er
 }
 
 // history reads all entries of the page, newest first, one page of the list after the other.
-func history(ctx context.Context, app *gorm.DB, page Page) (entries []models.AuditLog, err error) {
+func history(ctx context.Context, app *gorm.DB, page wiki.Page) (entries []models.AuditLog, err error) {
 	filter := audit.Filter{ResourceType: "pages", ResourceID: strconv.FormatInt(page.ID, 10), Limit: historyPage}
 	for cursor := ""; ; {
 		list, err := audit.List(ctx, app, filter, cursor)

@@ -15,8 +15,11 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/courtroll/courtroll/audit"
+	"github.com/courtroll/courtroll/examples/internal/demo"
 	"github.com/courtroll/courtroll/examples/quickstart/sample"
+	"github.com/courtroll/courtroll/examples/quickstart/wiki"
 	"github.com/courtroll/courtroll/internal/pgtest"
+	"github.com/courtroll/courtroll/migrate"
 	"github.com/courtroll/courtroll/tenancy"
 )
 
@@ -135,17 +138,20 @@ func fewEdits() ([]edit, error) {
 	return edits[:300], nil
 }
 
+// loaded has no walls, which would not let a test corrupt it: the owner is the app.
 var loaded = pgtest.Template{Name: "loaded", Build: func(owner *gorm.DB) error {
 	ctx := context.Background()
 	edits, err := fewEdits()
 	if err != nil {
 		return err
 	}
-	role := "pg_monitor" // any will do: here the owner is the app
-	if err := prepare(ctx, owner, role); err != nil {
+	if _, err := migrate.New(owner, migrate.Config{}).Up(ctx); err != nil {
 		return err
 	}
-	app, err := gorm.Open(postgres.New(postgres.Config{Conn: owner.ConnPool}), config())
+	if err := owner.AutoMigrate(wiki.Models()...); err != nil {
+		return err
+	}
+	app, err := gorm.Open(postgres.New(postgres.Config{Conn: owner.ConnPool}), demo.Silent())
 	if err == nil {
 		err = app.Use(tenancy.New(tenancy.Config{}))
 	}

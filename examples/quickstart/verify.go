@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"gorm.io/gorm"
+
+	"github.com/courtroll/courtroll/examples/quickstart/wiki"
 )
 
 // check is one thing that must hold.
@@ -17,9 +19,10 @@ type check struct {
 	detail string // shown where it did not hold
 }
 
-// verify compares the database, read by plain SQL as the owner, with the file.
-func verify(ctx context.Context, owner *gorm.DB, want *expected) (checks []check, err error) {
-	err = owner.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+// verify compares the database, read by plain SQL as the login that sees every tenant,
+// with the file.
+func verify(ctx context.Context, system *gorm.DB, want *expected) (checks []check, err error) {
+	err = system.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 		// The trail shows times in UTC, and so shall the tables.
 		if err := tx.Exec("SET LOCAL timezone = 'UTC'").Error; err != nil {
 			return err
@@ -68,7 +71,7 @@ func sum[K comparable](counts map[K]int) (total int) {
 }
 
 func verifyPages(tx *gorm.DB, want *expected) ([]check, error) {
-	var rows []Page
+	var rows []wiki.Page
 	if err := tx.Raw("SELECT * FROM pages").Scan(&rows).Error; err != nil {
 		return nil, err
 	}

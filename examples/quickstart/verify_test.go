@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/courtroll/courtroll/audit"
+	"github.com/courtroll/courtroll/examples/internal/demo"
+	"github.com/courtroll/courtroll/examples/quickstart/wiki"
 	"github.com/courtroll/courtroll/internal/pgtest"
 	"github.com/courtroll/courtroll/tenancy"
 )
@@ -64,7 +66,7 @@ func TestVerify(t *testing.T) {
 		"the tenant is another":   {`UPDATE audit_logs SET tenant_id = 'stranger' WHERE id = ` + someUpdate, []string{combos, place}},
 		"a page's length":         {`UPDATE pages SET length = length + 1 WHERE id = ` + somePage, []string{pageFigures, ends}},
 		"a page's tenant":         {`UPDATE pages SET tenant_id = 'stranger' WHERE id = ` + somePage, []string{pageFigures, revOrder, ends, place}},
-		"a page is missing":       {`DELETE FROM pages WHERE id = ` + somePage, []string{pageCount, pageFigures, revOrder, ends}},
+		"a page is missing":       {`ALTER TABLE revisions DROP CONSTRAINT fk_revisions_page; DELETE FROM pages WHERE id = ` + somePage, []string{pageCount, pageFigures, revOrder, ends}},
 		"a revision's comment":    {`UPDATE revisions SET comment = 'x' WHERE id = (SELECT min(id) FROM revisions)`, []string{revOrder, ends}},
 		"a revision is missing":   {`DELETE FROM revisions WHERE id = (SELECT min(id) FROM revisions)`, []string{revCount, revOrder, ends}},
 		"revisions change places": {`UPDATE revisions r SET delta = o.delta, comment = o.comment FROM revisions o WHERE r.page_id = o.page_id AND r.id <> o.id AND r.page_id = (SELECT page_id FROM revisions GROUP BY 1 HAVING count(*) = 2 AND count(DISTINCT delta) = 2 ORDER BY 1 LIMIT 1)`, []string{revOrder, ends}},
@@ -92,13 +94,13 @@ func TestShowRefusals(t *testing.T) {
 	t.Parallel()
 	for _, guarded := range []bool{true, false} {
 		db := pgtest.New(t, loaded)
-		app := db.OpenOwner(config())
+		app := db.OpenOwner(demo.Silent())
 		if guarded {
 			noError(t, app.Use(tenancy.New(tenancy.Config{})))
 		}
 		noError(t, app.Use(audit.New(audit.Config{})))
-		page := query[Page](t, db.Owner, `SELECT * FROM pages WHERE id = `+somePage)
-		checks, err := showRefusals(context.Background(), &handles{db.Owner, app}, page, "stranger", io.Discard)
+		page := query[wiki.Page](t, db.Owner, `SELECT * FROM pages WHERE id = `+somePage)
+		checks, err := showRefusals(context.Background(), &handles{app, db.Owner}, page, "stranger", io.Discard)
 		noError(t, err)
 		want := 0
 		if !guarded {
@@ -115,12 +117,12 @@ func TestShowRefusals(t *testing.T) {
 func TestLoadConcurrently(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t, loaded)
-	app := db.OpenOwner(config())
+	app := db.OpenOwner(demo.Silent())
 	noError(t, app.Use(tenancy.New(tenancy.Config{})))
 	noError(t, app.Use(audit.New(audit.Config{})))
 	e := few(t)[0]
 	ctx := tenancy.WithTenant(t.Context(), e.tenant())
-	count := func() (page Page) {
+	count := func() (page wiki.Page) {
 		noError(t, app.WithContext(ctx).Where("title = ?", e.Page).Take(&page).Error)
 		return page
 	}

@@ -78,7 +78,7 @@ func prepare(ctx context.Context, database *demo.Database, rules tenancy.Rules) 
 		return err
 	}
 	defer demo.ClosePool(owner)
-	m := migrate.New(owner, migrate.Config{Rules: rules, AppRole: database.AppRole, SystemRole: database.SystemRole})
+	m := migrate.New(owner, migrate.Config{Rules: rules, AppRole: database.AppRole, SystemRole: database.SystemRole, TrustedRoles: database.TrustedRoles})
 	if _, err := m.Up(ctx); err != nil {
 		return err
 	}

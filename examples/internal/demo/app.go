@@ -66,6 +66,17 @@ func (a *App) Register(ctx context.Context, slugs ...string) error {
 	return a.WithContext(tenancy.AsSystem(ctx, "the register of tenants")).Create(&tenants).Error
 }
 
+// AsOwner runs SQL as the owner of the tables, as what an app may not do.
+func (a *App) AsOwner(ctx context.Context, sql string) error {
+	return a.database.asOwner(ctx, func(owner *gorm.DB) error {
+		pool, err := owner.DB()
+		if err == nil { // GORM would look for parameters in the text
+			_, err = pool.ExecContext(ctx, sql)
+		}
+		return err
+	})
+}
+
 // ShowEvents prints the trail's events of an action, of all tenants and of none.
 func (a *App) ShowEvents(ctx context.Context, action string) error {
 	filter := audit.Filter{Action: action, OldestFirst: true}
@@ -89,20 +100,28 @@ func orDash(text *string) string {
 
 // prepare makes tables and walls, as the owner.
 func (a *App) prepare(ctx context.Context, rules tenancy.Rules) error {
-	owner, err := gorm.Open(postgres.Open(a.database.OwnerDSN), Silent())
+	return a.database.asOwner(ctx, func(owner *gorm.DB) error {
+		m := migrate.New(owner, migrate.Config{
+			Rules: rules, AppRole: a.database.AppRole, SystemRole: a.database.SystemRole, TrustedRoles: a.database.TrustedRoles,
+		})
+		_, upErr := m.Up(ctx)
+		if err := errors.Join(upErr, owner.AutoMigrate(rules.Models...)); err != nil {
+			return err
+		}
+		_, appendErr := m.AppendOnly(ctx)
+		_, protectErr := m.Protect(ctx)
+		return errors.Join(appendErr, protectErr)
+	})
+}
+
+// asOwner gives f the handle of the tables' owner, without plugins.
+func (d *Database) asOwner(ctx context.Context, f func(owner *gorm.DB) error) error {
+	owner, err := gorm.Open(postgres.Open(d.OwnerDSN), Silent())
 	if err != nil {
 		return err
 	}
 	defer ClosePool(owner)
-	m := migrate.New(owner, migrate.Config{Rules: rules, AppRole: a.database.AppRole, SystemRole: a.database.SystemRole})
-	if _, err := m.Up(ctx); err != nil {
-		return err
-	}
-	if err := owner.WithContext(ctx).AutoMigrate(rules.Models...); err != nil {
-		return err
-	}
-	_, err = m.Protect(ctx)
-	return err
+	return f(owner.WithContext(ctx))
 }
 
 // open logs in as the app, and for system scope, and checks that nothing is forgotten.

@@ -34,8 +34,12 @@ func (d *Database) create(ctx context.Context) error {
 	}
 	return d.as(ctx, d.Name, func(conn *pgx.Conn) error {
 		// The schema belongs to the database's owner, as a role that a login with NOINHERIT must take on.
-		return run(ctx, conn, "letting the owner create tables",
-			`SET ROLE pg_database_owner`, `GRANT CREATE ON SCHEMA public TO `+d.OwnerRole)
+		if err := run(ctx, conn, "letting the owner create tables",
+			`SET ROLE pg_database_owner`, `GRANT CREATE ON SCHEMA public TO `+d.OwnerRole); err != nil {
+			return err
+		}
+		return conn.QueryRow(ctx, `SELECT ARRAY(SELECT rolname::text FROM pg_roles
+			WHERE rolname = session_user AND NOT rolsuper AND pg_has_role(oid, $1::text::name, 'MEMBER'))`, d.OwnerRole).Scan(&d.TrustedRoles)
 	})
 }
 
@@ -110,12 +114,16 @@ func hasState(err error, state string) bool {
 }
 
 // keep lets the login of the URL read what was kept: nobody knows the passwords
-// of the roles any more.
+// of the roles any more. It does not become a member of the app's role, which policies
+// confine to one tenant.
 func (d *Database) keep(ctx context.Context) error {
 	ctx = context.WithoutCancel(ctx)
 	return d.as(ctx, "", func(conn *pgx.Conn) error {
-		roles := strings.Join(d.roleNames(), ", ")
-		err := run(ctx, conn, "granting the kept roles", `GRANT `+roles+` TO CURRENT_USER`)
+		roles, readers := strings.Join(d.roleNames(), ", "), d.OwnerRole
+		if d.SystemRole != "" {
+			readers += ", " + d.SystemRole
+		}
+		err := run(ctx, conn, "granting the kept roles", `GRANT `+readers+` TO CURRENT_USER`)
 		c := conn.Config()
 		fmt.Fprintf(d.config.Out, "\nKept database %[1]s. To look at it, and to drop all of it:\n"+
 			"  psql -h %[2]s -p %[3]d -U %[4]s -d %[1]s\n"+

@@ -52,6 +52,9 @@ type Database struct {
 	OwnerDSN, AppDSN   string
 	// SystemRole and SystemDSN are empty without [Config.System].
 	SystemRole, SystemDSN string
+	// TrustedRoles is the login of the server where it can act as the owner, for it made
+	// the roles: from PostgreSQL 16 on it is a member of them, unless it is a superuser.
+	TrustedRoles []string
 
 	config Config
 	server *server.Server

@@ -1,4 +1,5 @@
-package main
+// Package wiki has the models of examples/quickstart, which examples/doctor takes too.
+package wiki
 
 import "time"
 
@@ -15,14 +16,19 @@ type Page struct {
 	EditedAt  time.Time
 }
 
-// Revision is what one edit did to a page.
+// Revision is what one edit did to a page. That it is a page of the same tenant the
+// foreign key says, to which Protect adds the tenant.
 type Revision struct {
 	ID       int64
 	TenantID string `gorm:"not null;index:revisions_tenant_page,priority:1"`
 	PageID   int64  `gorm:"not null;index:revisions_tenant_page,priority:2"`
+	Page     *Page
 	Comment  string `gorm:"not null"`
 	Delta    int64  `gorm:"not null"`
 	Minor    bool   `gorm:"not null"`
 	Robot    bool   `gorm:"not null"`
 	EditedAt time.Time
 }
+
+// Models are all of them.
+func Models() []any { return []any{&Page{}, &Revision{}} }

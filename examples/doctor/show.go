@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"gorm.io/gorm"
+
+	"github.com/courtroll/courtroll/audit"
+	"github.com/courtroll/courtroll/examples/internal/demo"
+	"github.com/courtroll/courtroll/examples/quickstart/wiki"
+	"github.com/courtroll/courtroll/migrate"
+	"github.com/courtroll/courtroll/tenancy"
+)
+
+// result is one examination.
+type result struct {
+	left, accepted migrate.Findings
+	stale          migrate.Baseline
+	baseline       migrate.Baseline // says why what is accepted is
+	at             string           // the file at which results are shown, empty for none
+}
+
+func (d *doctor) examine(ctx context.Context, app *gorm.DB) (result, error) {
+	found, err := migrate.Doctor(ctx, app, d.models...)
+	if err != nil {
+		return result{}, err
+	}
+	r := result{baseline: d.baseline, at: d.at}
+	r.left, r.accepted, r.stale = d.baseline.Apply(found)
+	fmt.Fprintf(d.progress, "Found:    %d, of which %d are accepted\n", len(found), len(r.accepted))
+	for _, entry := range r.stale {
+		fmt.Fprintf(d.progress, "  stale, for it is not found any more: %s\n", printable(entry.String()))
+	}
+	return r, nil
+}
+
+// examineNamed examines the database that somebody named.
+func (d *doctor) examineNamed(ctx context.Context) (migrate.Findings, error) {
+	app, err := gorm.Open(tenancy.Postgres(d.dsn), demo.Silent())
+	if err != nil {
+		return nil, err
+	}
+	defer demo.ClosePool(app)
+	r, err := d.examine(ctx, app)
+	if err != nil {
+		return nil, err
+	}
+	return r.left, d.print(d.out, r)
+}
+
+// examinePrivate examines a database of its own, on a private server if url is empty.
+func (d *doctor) examinePrivate(ctx context.Context, url string) (left migrate.Findings, err error) {
+	err = demo.Run(ctx, demo.Config{Name: "doctor", URL: url, Out: d.progress}, audit.Config{}, func(ctx context.Context, app *demo.App) (err error) {
+		left, err = d.show(ctx, app)
+		return err
+	}, wiki.Models()...)
+	return left, err
+}
+
+// injury is a guarantee that somebody breaks by hand.
+type injury struct {
+	code migrate.Code // as which it is found
+	sql  string
+}
+
+var injuries = []injury{
+	{migrate.CodeRLSNotForced, `ALTER TABLE pages NO FORCE ROW LEVEL SECURITY`},
+	{migrate.CodePolicyAltered, `ALTER POLICY courtroll_floor ON revisions USING (true)`},
+	{migrate.CodePolicyForeign, `CREATE POLICY backlog ON revisions USING (minor)`},
+	{migrate.CodeTenantNull, `ALTER TABLE revisions ALTER COLUMN tenant_id DROP NOT NULL`},
+	{migrate.CodeNoModel, `CREATE TABLE drafts (tenant_id text, body text); GRANT SELECT ON drafts TO PUBLIC`},
+}
+
+// show breaks a sound database, prints what is found, and puts it right. It returns what
+// is left.
+func (d *doctor) show(ctx context.Context, app *demo.App) (migrate.Findings, error) {
+	sound, err := d.examine(ctx, app.DB)
+	if err != nil || len(sound.left) > 0 {
+		return nil, errors.Join(err, sound.left.Err())
+	}
+	fmt.Fprintln(d.progress, "\nBroken by hand:")
+	for _, i := range injuries {
+		fmt.Fprintf(d.progress, "  %s;\n", i.sql)
+		if err := app.AsOwner(ctx, i.sql); err != nil {
+			return nil, err
+		}
+	}
+	broken, err := d.examine(ctx, app.DB)
+	if err != nil {
+		return nil, err
+	}
+	for _, i := range injuries {
+		if !slices.ContainsFunc(slices.Concat(broken.left, broken.accepted), func(f migrate.Finding) bool { return f.Code == i.code }) {
+			return nil, fmt.Errorf("not found: %s after %s", i.code, i.sql)
+		}
+	}
+	if err := d.print(d.out, broken); err != nil {
+		return nil, err
+	}
+	fmt.Fprintln(d.progress, "\nRunning the fixes, as the owner of the tables")
+	for _, f := range broken.left {
+		if err := app.AsOwner(ctx, f.Fix); err != nil {
+			return nil, fmt.Errorf("the fix of %s: %w", f, err)
+		}
+	}
+	cured, err := d.examine(ctx, app.DB)
+	return cured.left, err
+}
