@@ -68,6 +68,7 @@ type doctor struct {
 func (d *doctor) steps() []func(context.Context) error {
 	return []func(context.Context) error{
 		d.checkTables, d.checkPolicies,
+		d.checkKeys, d.checkIndexes,
 	}
 }
 
