@@ -78,6 +78,13 @@ func (d *doctor) examine(ctx context.Context, pool *sql.DB, models []any) (err e
 		return err
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
+	if err := d.read(ctx, conn, models); err != nil {
+		return err
+	}
+	return d.checkPooler(ctx, conn)
+}
+
+func (d *doctor) read(ctx context.Context, conn *sql.Conn, models []any) error {
 	tx, err := conn.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 	if err != nil {
 		return err
@@ -87,7 +94,7 @@ func (d *doctor) examine(ctx context.Context, pool *sql.DB, models []any) (err e
 	if err != nil {
 		return err
 	}
-	d.protectRun = &protectRun{cfg: Config{Rules: rules}.withDefaults(), db: d.db, tx: tx}
+	d.protectRun = &protectRun{cfg: Config{Rules: rules}.withDefaults(), db: d.db, tx: reader(conn, tx)}
 	if err := d.findAll(ctx, models); err != nil {
 		return err
 	}
