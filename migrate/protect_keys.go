@@ -78,6 +78,11 @@ func (r *protectRun) ensureKey(ctx context.Context, g *guarded, columns []string
 		return nil
 	}
 	name, create := keyName(g, columns), `CREATE UNIQUE INDEX`
+	if at := slices.IndexFunc(have, func(u *unique) bool { return u.Name == name }); at >= 0 { // made by somebody else in its place
+		if err := r.dropUnique(ctx, have[at]); err != nil {
+			return err
+		}
+	}
 	if r.drafts { // of another text, that may have run before
 		create += ` IF NOT EXISTS`
 	}
