@@ -28,9 +28,10 @@ import (
 // our policies; where there is none, the login is the app's.
 //
 // It reads the catalogue alone, in a read-only transaction, and needs no privilege and
-// no tenant. On a second connection it finds out whether a pooler stands between. It
-// may be called at any time and by any number of goroutines. An error means that it
-// could not look: [ErrInTransaction], or the database's.
+// no tenant. Behind a pooler it opens a second connection for a moment, beside the pool's,
+// to find out by trial whether prepared statements survive there. It may be called at any
+// time and by any number of goroutines. An error means that it could not look:
+// [ErrInTransaction], or the database's.
 func Doctor(ctx context.Context, db *gorm.DB, models ...any) (Findings, error) {
 	if _, ok := db.Statement.ConnPool.(gorm.TxCommitter); ok {
 		return nil, ErrInTransaction
@@ -68,6 +69,7 @@ type doctor struct {
 func (d *doctor) steps() []func(context.Context) error {
 	return []func(context.Context) error{
 		d.checkTables, d.checkPolicies,
+		d.checkKeys, d.checkIndexes,
 	}
 }
 
@@ -77,6 +79,13 @@ func (d *doctor) examine(ctx context.Context, pool *sql.DB, models []any) (err e
 		return err
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
+	if err := d.read(ctx, conn, models); err != nil {
+		return err
+	}
+	return d.checkPooler(ctx, conn)
+}
+
+func (d *doctor) read(ctx context.Context, conn *sql.Conn, models []any) error {
 	tx, err := conn.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 	if err != nil {
 		return err
@@ -86,7 +95,7 @@ func (d *doctor) examine(ctx context.Context, pool *sql.DB, models []any) (err e
 	if err != nil {
 		return err
 	}
-	d.protectRun = &protectRun{cfg: Config{Rules: rules}.withDefaults(), db: d.db, tx: tx}
+	d.protectRun = &protectRun{cfg: Config{Rules: rules}.withDefaults(), db: d.db, tx: reader(conn, tx)}
 	if err := d.findAll(ctx, models); err != nil {
 		return err
 	}

@@ -126,11 +126,18 @@ func (m *Migrator) protection(ctx context.Context, models []any, run func(*prote
 type protectRun struct {
 	cfg  Config
 	db   *gorm.DB // it reads models, and runs nothing
-	tx   *sql.Tx
+	tx   transaction
 	set  tableSet
 	done Protection
 
 	retains bool // AppendOnly has made the function that removes entries
+	drafts  bool // statements are kept in done.Changed, and not run
+}
+
+// transaction is what one reads and writes in.
+type transaction interface {
+	session
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
 // protect first refuses what it can, since a refusal before the first statement
@@ -175,6 +182,10 @@ func (r *protectRun) leaveSearchPath(ctx context.Context) error {
 // exec runs a statement that changes the database.
 func (r *protectRun) exec(ctx context.Context, format string, args ...any) error {
 	statement := fmt.Sprintf(format, args...)
+	if r.drafts {
+		r.done.Changed = append(r.done.Changed, statement)
+		return nil
+	}
 	if _, err := r.tx.ExecContext(ctx, statement); err != nil {
 		return err
 	}

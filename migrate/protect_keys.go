@@ -77,8 +77,16 @@ func (r *protectRun) ensureKey(ctx context.Context, g *guarded, columns []string
 	if slices.ContainsFunc(have, func(u *unique) bool { return u.isKey(want) }) {
 		return nil
 	}
-	name := keyName(g, columns)
-	if err := r.exec(ctx, `CREATE UNIQUE INDEX %s ON %s (%s)`, ident(name), g.sql(), idents(want...)); err != nil {
+	name, create := keyName(g, columns), `CREATE UNIQUE INDEX`
+	if at := slices.IndexFunc(have, func(u *unique) bool { return u.Name == name }); at >= 0 { // made by somebody else in its place
+		if err := r.dropUnique(ctx, have[at]); err != nil {
+			return err
+		}
+	}
+	if r.drafts { // of another text, that may have run before
+		create += ` IF NOT EXISTS`
+	}
+	if err := r.exec(ctx, `%s %s ON %s (%s)`, create, ident(name), g.sql(), idents(want...)); err != nil {
 		return refusedRows(err, g, name)
 	}
 	return r.comment(ctx, `INDEX `+ident(g.Schema, name), note{})

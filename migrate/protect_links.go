@@ -19,9 +19,12 @@ type link struct {
 	SetCols    []string `json:"setcols"` // those that ON DELETE SET … sets, if not all
 	OnDelete   string   `json:"ondelete"`
 	OnUpdate   string   `json:"onupdate"`
-	Full       bool     `json:"full"`    // MATCH FULL
-	NotNull    bool     `json:"notnull"` // of all Cols
+	Full       bool     `json:"full"`     // MATCH FULL
+	Nullable   []string `json:"nullable"` // those of Cols that may be NULL
 	Timing     string   `json:"timing"`
+	Valid      bool     `json:"valid"`
+	Enforced   bool     `json:"enforced"`
+	Index      int64    `json:"index"` // that it refers to
 	Definition string   `json:"definition"`
 	Comment    string   `json:"comment"`
 	// FromName, ToName and HasTenant say what is known of the two tables' names and
@@ -83,7 +86,7 @@ func (l *link) check() error {
 	switch {
 	case sets(l.OnUpdate):
 		reason = "ON UPDATE " + actions[l.OnUpdate] + " would change the tenant column: use another action"
-	case l.Full && len(l.Cols) > 1 && !l.NotNull && !l.confined():
+	case l.Full && len(l.Cols) > 1 && len(l.Nullable) > 0 && !l.confined():
 		reason = "MATCH FULL refuses a tenant beside columns that are NULL: use MATCH SIMPLE, or make the columns NOT NULL"
 	case sets(l.OnDelete) && len(l.setColumns()) == 0:
 		reason = "ON DELETE " + actions[l.OnDelete] + " would change the tenant column alone"
@@ -104,7 +107,8 @@ const foreignKeys = `
 		ARRAY(SELECT a.attname::text FROM unnest(o.confdelsetcols) WITH ORDINALITY k (num, n)
 			JOIN pg_attribute a ON a.attrelid = o.conrelid AND a.attnum = k.num ORDER BY k.n) AS setcols,
 		o.confdeltype AS ondelete, o.confupdtype AS onupdate, o.confmatchtype = 'f' AS full,
-		(SELECT bool_and(a.attnotnull) FROM pg_attribute a WHERE a.attrelid = o.conrelid AND a.attnum = ANY (o.conkey)) AS notnull,
+		ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = o.conrelid AND a.attnum = ANY (o.conkey) AND NOT a.attnotnull) AS nullable,
+		o.convalidated AS valid, coalesce(to_jsonb(o) ->> 'conenforced', 'true')::boolean AS enforced, o.conindid::bigint AS index,
 		CASE WHEN o.condeferrable THEN ' DEFERRABLE' ELSE '' END || CASE WHEN o.condeferred THEN ' INITIALLY DEFERRED' ELSE '' END AS timing,
 		pg_get_constraintdef(o.oid) AS definition, coalesce(obj_description(o.oid, 'pg_constraint'), '') AS comment,
 		(SELECT format('%s.%s', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = o.conrelid) AS fromname,
