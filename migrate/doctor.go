@@ -91,11 +91,7 @@ func (d *doctor) read(ctx context.Context, conn *sql.Conn, models []any) error {
 		return err
 	}
 	defer tx.Rollback() // it has changed nothing
-	rules, err := d.rules()
-	if err != nil {
-		return err
-	}
-	d.protectRun = &protectRun{cfg: Config{Rules: rules}.withDefaults(), db: d.db, tx: reader(conn, tx)}
+	d.protectRun = &protectRun{cfg: Config{Rules: d.rules()}.withDefaults(), db: d.db, tx: reader(conn, tx)}
 	if err := d.findAll(ctx, models); err != nil {
 		return err
 	}
@@ -117,7 +113,7 @@ func (d *doctor) read(ctx context.Context, conn *sql.Conn, models []any) error {
 type ruled interface{ Rules() plan.Rules }
 
 // rules are those of the plugins on the handle.
-func (d *doctor) rules() (rules Rules, err error) {
+func (d *doctor) rules() (rules Rules) {
 	for _, name := range []string{pluginPrefix + "tenancy", pluginPrefix + "audit"} {
 		p, ok := d.plugins[name].(ruled)
 		if !ok {
@@ -130,7 +126,7 @@ func (d *doctor) rules() (rules Rules, err error) {
 			rules.TenantColumn = given.TenantColumn
 		}
 	}
-	return rules, nil
+	return rules
 }
 
 // report adds a finding.
