@@ -61,6 +61,12 @@ type doctor struct {
 	shared []*guarded                    // tables that are declared shared, of those that exist
 	later  []func(context.Context) error // what findAll found, for when the roles are known
 
+	modeled     []*audited   // the tables that models write
+	uuidHome    string       // the schemas in which the login finds courtroll_uuidv7,
+	recordsHome string       // and the versions' table, empty if it does not
+	pending     map[int]bool // versions that are known not to be recorded
+	trail       *appendRun   // nil without audit_logs
+
 	findings Findings
 }
 
@@ -68,6 +74,7 @@ type doctor struct {
 func (d *doctor) steps() []func(context.Context) error {
 	return []func(context.Context) error{
 		d.checkTables, d.checkPolicies,
+		d.checkTrail, d.checkColumns, d.checkInstalled, d.checkCapture, d.checkCascades,
 	}
 }
 
@@ -90,10 +97,16 @@ func (d *doctor) examine(ctx context.Context, pool *sql.DB, models []any) (err e
 	if err := d.findAll(ctx, models); err != nil {
 		return err
 	}
+	if err := errors.Join(d.findOurs(ctx), d.findAudited(ctx, models)); err != nil {
+		return err
+	}
 	if err := d.leaveSearchPath(ctx); err != nil {
 		return err
 	}
 	if err := d.findRoles(ctx); err != nil {
+		return err
+	}
+	if err := d.findTrail(ctx); err != nil {
 		return err
 	}
 	for _, step := range d.steps() {

@@ -1,0 +1,100 @@
+package migrate
+
+import (
+	"context"
+	"fmt"
+)
+
+// around is something on audit_logs, or at it, that is not ours.
+type around struct {
+	Name  string
+	Other string // a table
+	Acts  bool   // it changes rows
+	Fix   string
+}
+
+// checkTrailTriggers reports those that fire before each new entry. Those that fire
+// after it change nothing of it, for that is refused.
+func (d *doctor) checkTrailTriggers(ctx context.Context) error {
+	if d.trail == nil {
+		return nil
+	}
+	list, err := readRows[around](ctx, d.tx, `
+		SELECT t.tgname AS "Name", format('ALTER TABLE %s DISABLE TRIGGER %I;', t.tgrelid::regclass, t.tgname) AS "Fix"
+		FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
+		WHERE t.tgrelid = $1::bigint::oid AND NOT t.tgisinternal AND t.tgtype & 7 = 7 AND t.tgenabled IN ('O', 'A') AND t.tgname <> ALL ($2::text[])
+			AND coalesce(obj_description(p.oid, 'pg_proc'), '') NOT LIKE '`+notePrefix+`{%' ORDER BY 1`, d.trail.log.OID, appendTriggerNames())
+	for _, t := range list {
+		d.report(Finding{CodeTrailTrigger, SeverityError, "trigger " + d.trail.log.String() + "." + t.Name,
+			"it is not ours and fires before each new entry: it may alter entries, their time too, or leave them out", t.Fix})
+	}
+	return err
+}
+
+// checkTrailKeys reports foreign keys from and to audit_logs.
+func (d *doctor) checkTrailKeys(ctx context.Context) error {
+	if d.trail == nil {
+		return nil
+	}
+	from, err := readRows[around](ctx, d.tx, `
+		SELECT o.conname AS "Name", o.confrelid::regclass::text AS "Other", o.confdeltype IN ('c', 'n', 'd') OR o.confupdtype IN ('c', 'n', 'd') AS "Acts",
+			format('ALTER TABLE %s DROP CONSTRAINT %I;', o.conrelid::regclass, o.conname) AS "Fix"
+		FROM pg_constraint o WHERE o.conrelid = $1::bigint::oid AND o.contype = 'f' ORDER BY 1`, d.trail.log.OID)
+	if err != nil {
+		return err
+	}
+	for _, k := range from {
+		f := Finding{CodeTrailKey, SeverityWarning, "constraint " + d.trail.log.String() + "." + k.Name,
+			fmt.Sprintf("it refers to %s: no entry can be written of what is not there, and what is there cannot be deleted, for history outlives its subject", k.Other), k.Fix}
+		if k.Acts {
+			f.Severity, f.Why = SeverityError, fmt.Sprintf("entries change, or go, with the rows of %s that they refer to, where nothing else refuses that", k.Other)
+		}
+		d.report(f)
+	}
+	to, err := readRows[around](ctx, d.tx, `
+		SELECT format('%s.%s.%s', n.nspname, c.relname, o.conname) AS "Name", format('ALTER TABLE %s DROP CONSTRAINT %I;', o.conrelid::regclass, o.conname) AS "Fix"
+		FROM pg_constraint o JOIN pg_class c ON c.oid = o.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+		WHERE o.confrelid = $1::bigint::oid AND o.conrelid <> o.confrelid AND o.contype = 'f' ORDER BY 1`, d.trail.log.OID)
+	for _, k := range to {
+		d.report(Finding{CodeTrailReferenced, SeverityWarning, "constraint " + k.Name,
+			"it refers to entries, whosever they are: it tells that an entry exists, and Retain cannot remove it, or takes the rows along that refer to it", k.Fix})
+	}
+	return err
+}
+
+// checkTrailUnique reports what lets an entry be written once and not again.
+func (d *doctor) checkTrailUnique(ctx context.Context) error {
+	if d.trail == nil {
+		return nil
+	}
+	list, err := readRows[around](ctx, d.tx, `
+		SELECT format('%s.%s', n.nspname, c.relname) AS "Name", coalesce(
+			(SELECT format('ALTER TABLE %s DROP CONSTRAINT %I;', o.conrelid::regclass, o.conname) FROM pg_constraint o WHERE o.conindid = i.indexrelid AND o.contype IN ('u', 'x') LIMIT 1),
+			format('DROP INDEX CONCURRENTLY %s;', i.indexrelid::regclass)) AS "Fix"
+		FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+		WHERE i.indrelid = $1::bigint::oid AND (i.indisunique OR i.indisexclusion) AND NOT i.indisprimary
+			AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey) AND a.attname = 'id') ORDER BY 1`, d.trail.log.OID)
+	for _, i := range list {
+		d.report(Finding{CodeTrailUnique, SeverityError, "index " + i.Name,
+			"it refuses an entry like one that is there, of another tenant perhaps, and with it the change that the entry is of: nothing but its id is an entry's alone", i.Fix})
+	}
+	return err
+}
+
+// checkLogged reports tables that are empty after a crash.
+func (d *doctor) checkLogged(ctx context.Context) error {
+	list, err := queryStrings(ctx, d.tx, `SELECT c.oid::text FROM pg_class c WHERE c.oid = ANY ($1::bigint[]::oid[]) AND c.relpersistence = 'u' ORDER BY 1`, d.set.oids())
+	for _, oid := range list {
+		for _, g := range d.set.list {
+			if fmt.Sprint(g.OID) != oid {
+				continue
+			}
+			f := Finding{CodeUnlogged, SeverityError, "table " + g.String(), "it is UNLOGGED: after a crash of the server it is empty, and no replica has it", `ALTER TABLE ` + g.sql() + ` SET LOGGED;`}
+			if g.class == owned {
+				f.Severity = SeverityWarning
+			}
+			d.report(f)
+		}
+	}
+	return err
+}

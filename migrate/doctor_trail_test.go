@@ -1,0 +1,72 @@
+package migrate_test
+
+import (
+	"testing"
+
+	"github.com/courtroll/courtroll/migrate"
+)
+
+func TestDoctor_Trail(t *testing.T) {
+	t.Parallel()
+	newPatient(t).suffers(t, []ailment{
+		{"no statement trigger", `DROP TRIGGER courtroll_append_only ON audit_logs`, migrate.CodeTriggerMissing, "trigger public.audit_logs.courtroll_append_only", ""},
+		{"no row trigger", `DROP TRIGGER courtroll_append_only_row ON audit_logs`, migrate.CodeTriggerMissing, "trigger public.audit_logs.courtroll_append_only_row", ""},
+		{"renamed", `ALTER TRIGGER courtroll_clock ON audit_logs RENAME TO clock`, migrate.CodeTriggerMissing, "trigger public.audit_logs.courtroll_clock", ""},
+		{"disabled", `ALTER TABLE audit_logs DISABLE TRIGGER courtroll_append_only`, migrate.CodeTriggerDisabled, "trigger public.audit_logs.courtroll_append_only", ""},
+		{"all disabled", `ALTER TABLE audit_logs DISABLE TRIGGER ALL`, migrate.CodeTriggerDisabled, "table public.audit_logs", ""},
+		{"not always", `ALTER TABLE audit_logs ENABLE TRIGGER courtroll_append_only_row`, migrate.CodeTriggerDisabled, "trigger public.audit_logs.courtroll_append_only_row", migrate.SeverityWarning},
+		{"replica", `ALTER TABLE audit_logs ENABLE REPLICA TRIGGER courtroll_clock`, migrate.CodeTriggerDisabled, "trigger public.audit_logs.courtroll_clock", ""},
+		{"always", `ALTER TABLE audit_logs ENABLE ALWAYS TRIGGER courtroll_clock`, migrate.CodeTriggerAltered, "trigger public.audit_logs.courtroll_clock", migrate.SeverityWarning},
+		{"narrowed", `CREATE OR REPLACE TRIGGER courtroll_append_only_row BEFORE UPDATE OR DELETE ON audit_logs FOR EACH ROW WHEN (OLD.action = 'create') EXECUTE FUNCTION courtroll_append_only();
+			ALTER TABLE audit_logs ENABLE ALWAYS TRIGGER courtroll_append_only_row`, migrate.CodeTriggerAltered, "trigger public.audit_logs.courtroll_append_only_row", ""},
+		{"of columns", `CREATE OR REPLACE TRIGGER courtroll_append_only BEFORE UPDATE OF action OR DELETE OR TRUNCATE ON audit_logs EXECUTE FUNCTION courtroll_append_only();
+			ALTER TABLE audit_logs ENABLE ALWAYS TRIGGER courtroll_append_only`, migrate.CodeTriggerAltered, "trigger public.audit_logs.courtroll_append_only", ""},
+		{"without TRUNCATE", `CREATE OR REPLACE TRIGGER courtroll_append_only BEFORE UPDATE OR DELETE ON audit_logs EXECUTE FUNCTION courtroll_append_only();
+			ALTER TABLE audit_logs ENABLE ALWAYS TRIGGER courtroll_append_only`, migrate.CodeTriggerAltered, "trigger public.audit_logs.courtroll_append_only", ""},
+		{"another function", `CREATE FUNCTION let_pass() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+			CREATE OR REPLACE TRIGGER courtroll_clock BEFORE INSERT ON audit_logs FOR EACH ROW EXECUTE FUNCTION let_pass()`, migrate.CodeTriggerAltered, "trigger public.audit_logs.courtroll_clock", ""},
+		{"guard replaced", `CREATE OR REPLACE FUNCTION courtroll_append_only() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'`,
+			migrate.CodeFunctionAltered, "function public.courtroll_append_only", ""},
+		{"clock replaced", `CREATE OR REPLACE FUNCTION courtroll_clock() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'`,
+			migrate.CodeFunctionAltered, "function public.courtroll_clock", ""},
+		{"guard with a search_path", `ALTER FUNCTION courtroll_append_only() SET search_path = public`, migrate.CodeFunctionAltered, "function public.courtroll_append_only", ""},
+		{"purge of the caller's", `ALTER FUNCTION courtroll_purge_audit_logs SECURITY INVOKER`, migrate.CodeFunctionAltered, "function public.courtroll_purge_audit_logs", ""},
+		{"purge searches", `ALTER FUNCTION courtroll_purge_audit_logs RESET search_path`, migrate.CodeFunctionAltered, "function public.courtroll_purge_audit_logs", ""},
+		{"purge strict", `ALTER FUNCTION courtroll_purge_audit_logs STRICT`, migrate.CodeFunctionAltered, "function public.courtroll_purge_audit_logs", ""},
+		{"guard of another's", `ALTER FUNCTION courtroll_append_only() OWNER TO {other}`, migrate.CodeFunctionOwner, "function public.courtroll_append_only", ""},
+		{"no guard", `DROP FUNCTION courtroll_append_only CASCADE`, migrate.CodeFunctionMissing, "function public.courtroll_append_only", ""},
+		{"no clock", `DROP FUNCTION courtroll_clock CASCADE`, migrate.CodeFunctionMissing, "function public.courtroll_clock", ""},
+		{"no purge", `DROP FUNCTION courtroll_purge_audit_logs`, migrate.CodeFunctionMissing, "function public.courtroll_purge_audit_logs", ""},
+		{"swallows entries", `CREATE TRIGGER aaa BEFORE INSERT ON audit_logs FOR EACH ROW WHEN (NEW.action = 'delete') EXECUTE FUNCTION let_pass()`,
+			migrate.CodeTrailTrigger, "trigger public.audit_logs.aaa", ""},
+		{"refers to tenants", `ALTER TABLE audit_logs ADD CONSTRAINT audit_logs_tenant FOREIGN KEY (tenant_id) REFERENCES tenants`,
+			migrate.CodeTrailKey, "constraint public.audit_logs.audit_logs_tenant", migrate.SeverityWarning},
+		{"goes with its tenant", `ALTER TABLE audit_logs ADD CONSTRAINT audit_logs_tenant FOREIGN KEY (tenant_id) REFERENCES tenants ON DELETE CASCADE`,
+			migrate.CodeTrailKey, "constraint public.audit_logs.audit_logs_tenant", ""},
+		{"referred to", `CREATE TABLE marks (id uuid CONSTRAINT marks_entry REFERENCES audit_logs)`, migrate.CodeTrailReferenced, "constraint public.marks.marks_entry", migrate.SeverityWarning},
+		{"once alone", `CREATE UNIQUE INDEX once ON audit_logs (resource_type, resource_id)`, migrate.CodeTrailUnique, "index public.once", ""},
+		{"unlogged trail", `DROP TABLE marks; ALTER TABLE audit_logs SET UNLOGGED`, migrate.CodeUnlogged, "table public.audit_logs", ""},
+		{"unlogged tenants", `ALTER TABLE tenants SET UNLOGGED`, migrate.CodeUnlogged, "table public.tenants", ""},
+		{"unlogged table", `ALTER TABLE book_tags SET UNLOGGED`, migrate.CodeUnlogged, "table public.book_tags", migrate.SeverityWarning},
+	})
+}
+
+func TestDoctor_NotAppendOnly(t *testing.T) {
+	t.Parallel()
+	p := newPatient(t)
+	if _, err := migrate.New(p.owner, p.config()).DropAppendOnly(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	found := p.doctor(t)
+	if len(found) != 1 || found[0].Code != migrate.CodeNotAppendOnly {
+		t.Fatalf("found:\n%s", listed(found))
+	}
+	p.cure(t, found)
+	if found = p.doctor(t); len(found) > 0 {
+		t.Errorf("found after the fix:\n%s", listed(found))
+	}
+	done, err := migrate.New(p.owner, p.config()).AppendOnly(t.Context())
+	if err != nil || len(done.Drifted) > 0 {
+		t.Errorf("AppendOnly after the fix: %v, drifted %q", err, done.Drifted)
+	}
+}
