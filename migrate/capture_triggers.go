@@ -50,7 +50,7 @@ func (r *protectRun) readFunction(ctx context.Context, function string) (*captur
 }
 
 // readFunctionOID is readFunction of an expression of what.
-func (r *protectRun) readFunctionOID(ctx context.Context, oid, what string) (*captureFunction, error) {
+func (r *protectRun) readFunctionOID(ctx context.Context, oid string, what ...any) (*captureFunction, error) {
 	list, err := readRows[captureFunction](ctx, r.tx, `
 		SELECT p.oid::bigint AS oid, coalesce(obj_description(p.oid, 'pg_proc'), '') AS comment, 
 			json_build_array(p.prosrc, p.prosecdef, p.proconfig, p.provolatile, l.lanname, p.prorettype::regtype)::text AS state,
@@ -58,7 +58,7 @@ func (r *protectRun) readFunctionOID(ctx context.Context, oid, what string) (*ca
 			pg_get_function_arguments(p.oid) || ' -> ' || coalesce(pg_get_function_result(p.oid), '') AS signature,
 			ARRAY(SELECT DISTINCT coalesce(g.rolname::text, '`+public+`') FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) x
 				LEFT JOIN pg_roles g ON g.oid = x.grantee WHERE x.grantee <> p.proowner ORDER BY 1) AS allowed
-		FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang WHERE p.oid = `+oid, what)
+		FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang WHERE p.oid = `+oid, what...)
 	if err != nil || len(list) == 0 {
 		return nil, err
 	}

@@ -61,11 +61,14 @@ type doctor struct {
 	shared []*guarded                    // tables that are declared shared, of those that exist
 	later  []func(context.Context) error // what findAll found, for when the roles are known
 
-	modeled     []*audited   // the tables that models write
-	uuidHome    string       // the schemas in which the login finds courtroll_uuidv7,
-	recordsHome string       // and the versions' table, empty if it does not
+	modeled     []*audited // the tables that models write
+	uuidHome    string     // the schemas in which the login finds courtroll_uuidv7,
+	recordsHome string     // and the versions' table, empty if it does not
+	uuidSQL     string     // the call of it, and audit_logs, as functions for capture have them
+	trailSQL    string
+	searched    []string     // the schemas that the login searches
 	pending     map[int]bool // versions that are known not to be recorded
-	trail       *appendRun   // nil without audit_logs
+	appends     *appendRun   // what AppendOnly makes, nil without audit_logs
 
 	findings Findings
 }

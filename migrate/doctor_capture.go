@@ -34,74 +34,83 @@ type audited struct {
 	virtual map[string]string
 }
 
+// auditedPlans are what all models of each table say together, of those that were given,
+// or else of those that these refer to.
+type auditedPlans struct {
+	registry *plan.Registry
+	order    []string
+	byTable  map[string]*plan.Audited
+	given    map[string]bool
+}
+
+func (p *auditedPlans) learn(s *schema.Schema, given bool) {
+	if plan.Unqualified(s.Table) == models.AuditLogsTable || !given && p.given[s.Table] {
+		return
+	}
+	known, _ := p.registry.Lookup(plan.Unqualified(s.Table))
+	own, err := plan.CompileAudited(s, known)
+	if err != nil {
+		return // its tags are for package audit to refuse
+	}
+	if table := p.byTable[s.Table]; table != nil {
+		tenant := own.Tenant
+		own = table.Merge(own)
+		own.Tenant = tenant
+	} else {
+		p.order = append(p.order, s.Table)
+	}
+	p.byTable[s.Table] = own
+	p.given[s.Table] = p.given[s.Table] || given
+}
+
 // findAudited finds the tables of models, while names are looked up along the
-// search_path, and of all that are examined.
+// search_path, and takes those that are examined without one.
 func (d *doctor) findAudited(ctx context.Context, given []any) error {
 	if d.of(auditTrail) == nil {
 		return nil
 	}
-	var order []string
-	plans, listed := map[string]*plan.Audited{}, map[string]bool{}
-	learn := func(s *schema.Schema, given bool) {
-		name := plan.Unqualified(s.Table)
-		if name == models.AuditLogsTable || !given && listed[s.Table] {
-			return
-		}
-		known, _ := d.registry.Lookup(name)
-		own, err := plan.CompileAudited(s, known)
-		if err != nil {
-			return // its tags are for package audit to refuse
-		}
-		if table := plans[s.Table]; table != nil {
-			tenant := own.Tenant
-			own = table.Merge(own)
-			own.Tenant = tenant
-		} else {
-			order = append(order, s.Table)
-		}
-		plans[s.Table], listed[s.Table] = own, listed[s.Table] || given
-	}
+	plans := &auditedPlans{registry: d.registry, byTable: map[string]*plan.Audited{}, given: map[string]bool{}}
 	for _, model := range slices.Concat(given, d.cfg.Models) {
 		s, err := plan.Parse(d.db, model)
 		if err != nil {
 			return err
 		}
-		learn(s, true)
+		plans.learn(s, true)
 	}
 	for _, s := range d.set.schemas {
-		learn(s, false)
+		plans.learn(s, false)
 	}
-	for _, name := range order {
-		g, err := d.lookup(ctx, name, plans[name].Tenant)
+	for _, name := range plans.order {
+		p := plans.byTable[name]
+		g, err := d.lookup(ctx, name, p.Tenant)
 		if err != nil {
 			return err
 		}
-		if err := d.addAudited(ctx, g, plans[name], listed[name]); err != nil {
+		if err := d.addAudited(ctx, g, p, plans.given[name]); err != nil {
 			return err
 		}
 	}
 	for _, g := range d.set.list {
-		tenant := g.column
+		p := &plan.Audited{Table: g.Name, Tenant: g.column}
 		if g.class == register {
-			tenant = "" // no column of it says whose it is
+			p.Tenant = "" // no column of it says whose it is
 		}
-		if err := d.addAudited(ctx, g, &plan.Audited{Table: g.Name, Tenant: tenant}, false); err != nil {
+		if err := d.addAudited(ctx, g, p, false); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// catalogueSQL is [trail.CatalogSQL] of an oid, for which no privilege is needed.
+var catalogueSQL = strings.Replace(trail.CatalogSQL, `to_regclass($1::text)`, `$1::bigint::oid`, 1)
+
 func (d *doctor) addAudited(ctx context.Context, g *guarded, p *plan.Audited, given bool) error {
 	if g == nil || g.Kind != "r" && g.Kind != "p" || g.OID == d.of(auditTrail).OID || slices.ContainsFunc(d.modeled, func(t *audited) bool { return t.OID == g.OID }) {
 		return nil
 	}
-	usable, err := queryStrings(ctx, d.tx, `SELECT 'yes' WHERE has_schema_privilege($1, 'USAGE')`, g.Schema)
-	if err != nil || len(usable) == 0 {
-		return err
-	}
 	t := &audited{guarded: g, plan: p, given: given, members: []*guarded{g}}
-	catalogue, err := queryStrings(ctx, d.tx, `SELECT coalesce((`+trail.CatalogSQL+`), '')`, g.sql())
+	catalogue, err := queryStrings(ctx, d.tx, `SELECT coalesce((`+catalogueSQL+`), '')`, g.OID)
 	if err != nil {
 		return err
 	}
@@ -122,6 +131,7 @@ func (d *doctor) compile(t *audited, limit int) (*captured, error) {
 	if err != nil {
 		return nil, err
 	}
+	table.Trail, table.UUID = d.trailSQL, d.uuidSQL // whatever the login searches
 	return &captured{guarded: t.guarded, Table: table, members: t.members, virtual: t.virtual}, nil
 }
 

@@ -44,6 +44,38 @@ func TestDoctor_Capture(t *testing.T) {
 	}
 }
 
+// TestDoctor_Tags has functions that are made from other models than Doctor is given.
+func TestDoctor_Tags(t *testing.T) {
+	t.Parallel()
+	p := newPatient(t)
+	cfg := p.config()
+	cfg.MaxValueChars = 50 // which nobody tells Doctor
+	done, err := migrate.New(p.owner, cfg).CaptureByTrigger(t.Context(), libraryModels...)
+	if err != nil || len(done.Changed) == 0 {
+		t.Fatalf("CaptureByTrigger: %v, changed %q", err, done.Changed)
+	}
+	if found := p.doctor(t); len(found) > 0 {
+		t.Errorf("found with another limit:\n%s", listed(found))
+	}
+	found, err := migrate.Doctor(t.Context(), p.db, &secretShelf{})
+	if err != nil || len(found) != 1 || found[0].Code != migrate.CodeCaptureOutdated {
+		t.Fatalf("%v\n%s", err, listed(found))
+	}
+	p.cure(t, found)
+	if found, err = migrate.Doctor(t.Context(), p.db, &secretShelf{}); err != nil || len(found) > 0 {
+		t.Errorf("found after the fix: %v\n%s", err, listed(found))
+	}
+}
+
+// secretShelf is a model of shelves of another mind.
+type secretShelf struct {
+	ID       uint
+	TenantID string `gorm:"not null"`
+	Name     string `audit:"redact"`
+}
+
+func (secretShelf) TableName() string { return "shelves" }
+
 // TestDoctor_Audited has handles that mean other tables to be audited.
 func TestDoctor_Audited(t *testing.T) {
 	t.Parallel()

@@ -7,6 +7,7 @@ import (
 	"strings"
 )
 
+// Foreign keys that change rows.
 const (
 	CodeCascadeUncaptured Code = "cascade-uncaptured" // it changes an audited table and leaves no entry
 	CodeCascadeAcross     Code = "cascade-across-tenants"

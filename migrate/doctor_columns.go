@@ -8,18 +8,20 @@ import (
 	"strings"
 )
 
+// The columns of tenants and audit_logs.
 const (
-	// The columns of tenants and audit_logs.
-	CodeColumnMissing  Code = "column-missing"
-	CodeColumnType     Code = "column-type"
-	CodeColumnNull     Code = "column-nullable"
-	CodeColumnNotNull  Code = "column-not-null"
-	CodeColumnDefault  Code = "column-default"
-	CodeNoPrimaryKey   Code = "primary-key-missing"
-	CodeSlugNotUnique  Code = "slug-not-unique"
-	trailTime               = "created_at"
-	trailTimeWidening       = "-- Migrator.Widen, before Protect and AppendOnly: no type changes under a policy"
-	columnTypeRefusing      = "-- a type that courtroll's SQL works with: Migrator.Plan has the SQL"
+	CodeColumnMissing Code = "column-missing"
+	CodeColumnType    Code = "column-type"
+	CodeColumnNull    Code = "column-nullable"
+	CodeColumnNotNull Code = "column-not-null"
+	CodeColumnDefault Code = "column-default"
+	CodeNoPrimaryKey  Code = "primary-key-missing"
+	CodeSlugNotUnique Code = "slug-not-unique"
+)
+
+const (
+	trailTime         = "created_at"
+	trailTimeWidening = "-- Migrator.Widen, before Protect and AppendOnly: no type changes under a policy"
 )
 
 // usedOfTenants are the columns that our functions go by. What another program, whose
@@ -32,71 +34,88 @@ func (d *doctor) checkColumns(ctx context.Context) error {
 		if g == nil {
 			continue
 		}
-		err := d.within(ctx, g.Schema, func() error {
-			live, err := readColumns(ctx, d.tx, g.Name)
-			if err != nil {
-				return err
-			}
-			d.compareColumns(g, live)
-			return d.checkTableKeys(ctx, g)
-		})
+		live, err := readColumnsOf(ctx, d.tx, `$1::bigint::oid`, g.OID)
 		if err != nil {
 			return err
 		}
-		if g.class == auditTrail {
-			if err := d.checkNotNull(ctx, g); err != nil {
-				return err
+		if err := d.compareColumns(ctx, g, live); err != nil {
+			return err
+		}
+		if err := d.checkTableKeys(ctx, g); err != nil {
+			return err
+		}
+	}
+	return d.checkNotNull(ctx)
+}
+
+func (d *doctor) compareColumns(ctx context.Context, g *guarded, live []liveColumn) error {
+	var missing []contractColumn
+	for _, c := range contractOf(g.Name) {
+		has := findColumn(live, c.name)
+		switch {
+		case has == nil:
+			missing = append(missing, c)
+		case g.class == register && !slices.Contains(usedOfTenants, c.name):
+		case !c.fits(has):
+			d.reportColumn(g, CodeColumnType, SeverityError, c.typeDifference(has))
+		default:
+			for _, diff := range c.differences(has) {
+				d.judgeColumn(g, c, diff)
 			}
+			if g.class == auditTrail && c.null && c.name != g.column && invents(has) {
+				d.reportColumn(g, CodeColumnDefault, SeverityWarning, c.difference("DEFAULT "+has.Default, "without a default",
+					"an entry that does not say it gets a value that nobody gave", alterColumn(c.table, c.name, "DROP DEFAULT")))
+			}
+		}
+	}
+	if len(missing) > 0 {
+		return d.reportMissingColumns(ctx, g, missing, live)
+	}
+	for _, diff := range columnDifferences(g.Name, live) {
+		if g.class == auditTrail && diff.Have == "NOT NULL without a default" {
+			d.reportColumn(g, CodeColumnNotNull, SeverityError, diff)
 		}
 	}
 	return nil
 }
 
-// within runs fn where a schema alone is searched, for what looks tables up by name.
-func (d *doctor) within(ctx context.Context, schema string, fn func() error) error {
-	if _, err := d.tx.ExecContext(ctx, `SELECT set_config('search_path', quote_ident($1) || ', pg_temp', true)`, schema); err != nil {
-		return err
-	}
-	if err := fn(); err != nil {
-		return err
-	}
-	return d.leaveSearchPath(ctx)
+// invents reports whether a default is a value that the session did not give.
+func invents(has *liveColumn) bool {
+	return has.Default != "" && !has.Fixed && !strings.HasPrefix(has.Default, "NULL") && !strings.Contains(has.Default, "current_setting(")
 }
 
-func (d *doctor) compareColumns(g *guarded, live []liveColumn) {
-	for _, c := range contractOf(g.Name) {
-		has := findColumn(live, c.name)
-		if has == nil {
-			d.reportColumn(g, CodeColumnMissing, SeverityError, c.difference("missing", c.kind, "courtroll's statements fail, and the changes that entries are of with them", c.addSQL()))
-			continue
-		}
-		if g.class == register && !slices.Contains(usedOfTenants, c.name) {
-			continue
-		}
-		if !c.fits(has) {
-			d.reportColumn(g, CodeColumnType, SeverityError, c.difference(has.Type, c.kind, "courtroll's SQL does not work with it", columnTypeRefusing))
-			continue
-		}
-		for _, diff := range c.differences(has) {
-			d.judgeColumn(g, c, diff)
-		}
+// reportMissingColumns brings a column back with the indexes that went with it. Where none
+// of the table was ever dropped and another is of its type, it has another name.
+func (d *doctor) reportMissingColumns(ctx context.Context, g *guarded, missing []contractColumn, live []liveColumn) error {
+	dropped, err := queryStrings(ctx, d.tx, `SELECT attnum::text FROM pg_attribute WHERE attrelid = $1::bigint::oid AND attisdropped`, g.OID)
+	if err != nil {
+		return err
 	}
-	if g.class != auditTrail {
-		return
+	sources, err := loadSources(embedded)
+	if err != nil {
+		return err
 	}
-	for _, diff := range columnDifferences(g.Name, live) {
-		if diff.Have == "NOT NULL without a default" {
-			d.reportColumn(g, CodeColumnNotNull, SeverityError, diff)
+	for _, c := range missing {
+		var fix []string
+		renamed := slices.DeleteFunc(slices.Clone(live), func(l liveColumn) bool {
+			return l.Type != c.kind || slices.ContainsFunc(contractOf(g.Name), func(c contractColumn) bool { return c.name == l.Name })
+		})
+		switch {
+		case len(dropped) == 0 && len(renamed) == 1:
+			fix = []string{`ALTER TABLE ` + c.table + ` RENAME COLUMN ` + ident(renamed[0].Name) + ` TO ` + c.name}
+		case c.addable():
+			fix = []string{addColumnsSQL([]contractColumn{c})}
+			for _, s := range sources {
+				if s.index != nil && s.index.table == c.table && regexp.MustCompile(`\b`+c.name+`\b`).MatchString(s.index.definition) {
+					fix = append(fix, strings.Replace(statement(s.up), " CONCURRENTLY", "", 1))
+				}
+			}
+		default:
+			fix = []string{"-- add it, " + c.kind + " NOT NULL, with the values of the rows that are there; then run Migrator.Up"}
 		}
+		d.reportColumn(g, CodeColumnMissing, SeverityError, c.difference("missing", c.kind, "courtroll's statements fail, and with them the changes that entries are of", texts(fix...)))
 	}
-}
-
-// addSQL adds the column where no value has to be made up for the rows that are there.
-func (c contractColumn) addSQL() string {
-	if !c.addable() {
-		return "-- add it, " + c.kind + " NOT NULL, with the values of the rows that are there"
-	}
-	return addColumnsSQL([]contractColumn{c})
+	return nil
 }
 
 func (d *doctor) judgeColumn(g *guarded, c contractColumn, diff Difference) {
@@ -104,15 +123,15 @@ func (d *doctor) judgeColumn(g *guarded, c contractColumn, diff Difference) {
 	if g.class == auditTrail {
 		severity = SeverityError
 	}
-	switch {
-	case diff.Want == c.kind:
+	switch diff.Want {
+	case c.kind:
 		if g.class == auditTrail && c.name == trailTime {
 			diff.Fix = trailTimeWidening
 			d.reportColumn(g, CodeColumnType, SeverityWarning, diff)
 		}
-	case diff.Want == "nullable":
+	case "nullable":
 		d.reportColumn(g, CodeColumnNotNull, severity, diff)
-	case diff.Want == "NOT NULL":
+	case "NOT NULL":
 		d.reportColumn(g, CodeColumnNull, severity, diff)
 	default:
 		if c.name != trailTime {
@@ -122,16 +141,16 @@ func (d *doctor) judgeColumn(g *guarded, c contractColumn, diff Difference) {
 	}
 }
 
-// unqualified are the two tables as the SQL of differences has them.
-var unqualified = regexp.MustCompile(`\b(TABLE|ON) (tenants|audit_logs)\b`)
+// ownTables are the two tables as the SQL of differences has them.
+var ownTables = regexp.MustCompile(`\b(TABLE|ON) (tenants|audit_logs)\b`)
 
 func (d *doctor) reportColumn(g *guarded, code Code, severity Severity, diff Difference) {
-	fix := unqualified.ReplaceAllString(diff.Fix, "$1 "+g.sql())
+	fix := ownTables.ReplaceAllString(diff.Fix, "$1 "+g.sql())
 	if fix == "" {
 		fix = "-- Migrator.Plan says what differs: only its owner can judge"
 	}
 	if !strings.HasPrefix(fix, "--") {
-		fix += ";"
+		fix = texts(fix)
 	}
 	d.report(Finding{code, severity, "column " + g.String() + "." + diff.Column, fmt.Sprintf("it is %s and should be %s: %s", diff.Have, diff.Want, diff.Consequence), fix})
 }
@@ -143,7 +162,7 @@ func (d *doctor) checkTableKeys(ctx context.Context, g *guarded) error {
 	if err != nil || len(invalid) > 0 {
 		return err
 	}
-	keyed, err := hasUnique(ctx, d.tx, g.Name, "id", true)
+	keyed, err := hasUnique(ctx, d.tx, `$1::bigint::oid`, g.OID, "id", true)
 	if err != nil {
 		return err
 	}
@@ -154,7 +173,7 @@ func (d *doctor) checkTableKeys(ctx context.Context, g *guarded) error {
 	if g.class != register {
 		return nil
 	}
-	unique, err := hasUnique(ctx, d.tx, g.Name, "slug", false)
+	unique, err := hasUnique(ctx, d.tx, `$1::bigint::oid`, g.OID, "slug", false)
 	if err == nil && !unique {
 		d.report(Finding{CodeSlugNotUnique, SeverityError, "table " + g.String(), "a slug may name two tenants, of which one is served as the other",
 			`ALTER TABLE ` + g.sql() + ` ADD CONSTRAINT uni_tenants_slug UNIQUE (slug);`})
@@ -163,7 +182,11 @@ func (d *doctor) checkTableKeys(ctx context.Context, g *guarded) error {
 }
 
 // checkNotNull finds checks that make a column NOT NULL by another name.
-func (d *doctor) checkNotNull(ctx context.Context, g *guarded) error {
+func (d *doctor) checkNotNull(ctx context.Context) error {
+	g := d.of(auditTrail)
+	if g == nil {
+		return nil
+	}
 	type check struct{ Name, Definition string }
 	list, err := readRows[check](ctx, d.tx, `SELECT conname AS "Name", pg_get_constraintdef(oid) AS "Definition" FROM pg_constraint
 		WHERE conrelid = $1::bigint::oid AND contype = 'c' ORDER BY 1`, g.OID)

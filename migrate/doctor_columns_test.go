@@ -9,7 +9,11 @@ import (
 func TestDoctor_Columns(t *testing.T) {
 	t.Parallel()
 	newPatient(t).suffers(t, []ailment{
+		{"renamed", `ALTER TABLE audit_logs RENAME COLUMN action TO verb`, migrate.CodeColumnMissing, "column public.audit_logs.action", ""},
 		{"no address", `ALTER TABLE audit_logs DROP COLUMN ip_address`, migrate.CodeColumnMissing, "column public.audit_logs.ip_address", ""},
+		{"no actor", `ALTER TABLE audit_logs DROP COLUMN actor_id`, migrate.CodeColumnMissing, "column public.audit_logs.actor_id", ""},
+		{"numbers alone", `ALTER TABLE audit_logs ALTER COLUMN resource_id TYPE bigint USING NULL`, migrate.CodeColumnType, "column public.audit_logs.resource_id", ""},
+		{"somebody by default", `ALTER TABLE audit_logs ALTER COLUMN actor_id SET DEFAULT 'system'`, migrate.CodeColumnDefault, "column public.audit_logs.actor_id", migrate.SeverityWarning},
 		{"an entry needs a tenant", `ALTER TABLE audit_logs ALTER COLUMN tenant_id SET NOT NULL`, migrate.CodeColumnNotNull, "column public.audit_logs.tenant_id", ""},
 		{"an entry needs an actor", `ALTER TABLE audit_logs ADD CONSTRAINT somebody CHECK (actor_id IS NOT NULL) NOT VALID`, migrate.CodeColumnNotNull, "constraint public.audit_logs.somebody", ""},
 		{"a column of another's", `ALTER TABLE audit_logs ADD COLUMN region text NOT NULL`, migrate.CodeColumnNotNull, "column public.audit_logs.region", ""},
@@ -42,6 +46,8 @@ func TestDoctor_Functions(t *testing.T) {
 		{"of another's", `ALTER FUNCTION courtroll_record_event OWNER TO {other}`, migrate.CodeFunctionOwner, "function public.courtroll_record_event", ""},
 		{"of a superuser's", `ALTER FUNCTION courtroll_resolve_tenant OWNER TO CURRENT_USER`, migrate.CodeFunctionOwner, "function public.courtroll_resolve_tenant", ""},
 		{"another id", `CREATE OR REPLACE FUNCTION courtroll_uuidv7() RETURNS uuid LANGUAGE sql RETURN gen_random_uuid()`, migrate.CodeFunctionAltered, "function public.courtroll_uuidv7", ""},
+		{"of other arguments", `CREATE FUNCTION courtroll_admit(tenant varchar, mode varchar) RETURNS boolean LANGUAGE sql RETURN true; REVOKE ALL ON FUNCTION courtroll_admit(varchar, varchar) FROM PUBLIC`,
+			migrate.CodeFunctionShadowed, "function public.courtroll_admit", ""},
 		{"gone", `DROP FUNCTION courtroll_admit`, migrate.CodeFunctionMissing, "function public.courtroll_admit", ""},
 		{"elsewhere", `CREATE SCHEMA attic; ALTER FUNCTION courtroll_resolve_tenant SET SCHEMA attic`, migrate.CodeFunctionMissing, "function public.courtroll_resolve_tenant", ""},
 		{"not recorded", `DELETE FROM courtroll_migrations WHERE version = 14; DROP FUNCTION courtroll_admit`, migrate.CodeVersionPending, "version 014_admit_tenant", migrate.SeverityWarning},

@@ -9,15 +9,16 @@ import (
 	"strings"
 )
 
+// Functions that we made: those of the versions, of AppendOnly and of CaptureByTrigger.
 const (
-	// Functions that we made: those of the versions, of AppendOnly and of CaptureByTrigger.
-	CodeFunctionMissing Code = "function-missing"
-	CodeFunctionAltered Code = "function-altered"
-	CodeFunctionOwner   Code = "function-owner"
+	CodeFunctionMissing  Code = "function-missing"
+	CodeFunctionAltered  Code = "function-altered"
+	CodeFunctionOwner    Code = "function-owner"
+	CodeFunctionShadowed Code = "function-shadowed" // somebody's of the same name is called instead, or may be
 )
 
-// attributes are what a declaration of ours says, in the catalogue's words.
-type attributes struct {
+// declaredState is what a declaration of ours says, in the catalogue's words.
+type declaredState struct {
 	source     string
 	definer    bool
 	config     []string
@@ -36,8 +37,8 @@ var (
 var canonical = map[string]string{"datestyle": "DateStyle"}
 
 // declared reads a declaration of ours.
-func declared(declaration, source string) attributes {
-	a := attributes{source: source, definer: strings.Contains(declaration, "SECURITY DEFINER"), volatility: "v"}
+func declared(declaration, source string) declaredState {
+	a := declaredState{source: source, definer: strings.Contains(declaration, "SECURITY DEFINER"), volatility: "v"}
 	if found := returnsClause.FindStringSubmatch(declaration); found != nil {
 		a.returns = strings.Replace(found[1], "TABLE", "record", 1)
 	}
@@ -55,13 +56,19 @@ func declared(declaration, source string) attributes {
 
 // state is [captureFunction.State] of a function that is as declared. The server writes
 // it, so that its hash is the one that a note has.
-func (d *doctor) state(ctx context.Context, a attributes) (string, error) {
+func (d *doctor) state(ctx context.Context, a declaredState) (string, error) {
 	list, err := queryStrings(ctx, d.tx, `SELECT json_build_array($1::text, $2::boolean, $3::text[], $4::text, $5::text, $6::text)::text`,
 		a.source, a.definer, a.config, a.volatility, a.language, a.returns)
 	if err != nil {
 		return "", err
 	}
 	return list[0], nil
+}
+
+// readOwn reads a function by its names, which asks for no privilege on its schema.
+func (d *doctor) readOwn(ctx context.Context, schema, name, args string) (*captureFunction, error) {
+	return d.readFunctionOID(ctx, `(SELECT f.oid FROM pg_proc f JOIN pg_namespace n ON n.oid = f.pronamespace
+		WHERE n.nspname = $1 AND f.proname = $2 AND oidvectortypes(f.proargtypes) = $3)`, schema, name, strings.ReplaceAll(args, "timestamptz", "timestamp with time zone"))
 }
 
 // stateParts are those of a state, for people.
@@ -129,11 +136,29 @@ func (d *doctor) checkFunctions(ctx context.Context) error {
 		if d.pending[f.version] {
 			continue // which is what there is to say
 		}
-		if err := d.checkFunction(ctx, f); err != nil {
+		if err := d.checkMade(ctx, f); err != nil {
+			return err
+		}
+		if err := d.checkShadows(ctx, f); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// checkShadows looks for functions of the name in schemas that the login searches, for
+// statements call ours by their names alone, and in ours for those of other arguments.
+func (d *doctor) checkShadows(ctx context.Context, f *sqlFunction) error {
+	type shadow struct{ Name, SQL string }
+	list, err := readRows[shadow](ctx, d.tx, `SELECT format('%s.%s', n.nspname, p.proname) AS "Name", p.oid::regprocedure::text AS "SQL"
+		FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+		WHERE p.proname = $1 AND (n.nspname = $2 OR n.nspname = ANY ($4::text[])) AND NOT (n.nspname = $2 AND oidvectortypes(p.proargtypes) = $3) ORDER BY 1, 2`,
+		f.name, f.schema, f.args, d.searched)
+	for _, s := range list {
+		d.report(Finding{CodeFunctionShadowed, SeverityError, "function " + s.Name,
+			"it has the name of ours and may be called in its place: " + lost[f.name], `ALTER FUNCTION ` + s.SQL + ` RENAME TO ` + ident(f.name+"_old") + `;`})
+	}
+	return err
 }
 
 // sqlFunction is a function of a version, as it should be.
@@ -142,7 +167,7 @@ type sqlFunction struct {
 	schema, name string
 	args         string // the types of its arguments
 	signature    string
-	attributes
+	declaredState
 	body  string // that of standard SQL
 	text  string // what makes it
 	owner string
@@ -179,7 +204,7 @@ func (d *doctor) sqlFunctions(ctx context.Context) ([]*sqlFunction, error) {
 			continue
 		}
 		f := &sqlFunction{version: s.Version, schema: home.Schema, name: found[2], owner: home.Owner, body: found[6], open: found[1] == ""}
-		f.attributes = declared(found[4], fill.Replace(found[5]))
+		f.declaredState = declared(found[4], fill.Replace(found[5]))
 		f.args, f.signature = signature(found[3], found[4])
 		f.text = d.qualified(s.up)
 		if strings.Contains(found[5], `%2$I`) {
@@ -209,9 +234,9 @@ func signature(args, declaration string) (types, text string) {
 	return strings.Join(list, ", "), args + " -> " + strings.Replace(result, "TABLE (", "TABLE(", 1)
 }
 
-func (d *doctor) checkFunction(ctx context.Context, f *sqlFunction) error {
+func (d *doctor) checkMade(ctx context.Context, f *sqlFunction) error {
 	object := "function " + f.schema + "." + f.name
-	have, err := d.readFunction(ctx, f.sql())
+	have, err := d.readOwn(ctx, f.schema, f.name, f.args)
 	if err != nil {
 		return err
 	}
@@ -219,7 +244,7 @@ func (d *doctor) checkFunction(ctx context.Context, f *sqlFunction) error {
 		d.report(Finding{CodeFunctionMissing, SeverityError, object, "it is missing: " + lost[f.name], texts(f.create(), d.grantLogins(f))})
 		return nil
 	}
-	want, err := d.state(ctx, f.attributes)
+	want, err := d.state(ctx, f.declaredState)
 	if err != nil {
 		return err
 	}
@@ -235,7 +260,7 @@ func (d *doctor) checkFunction(ctx context.Context, f *sqlFunction) error {
 		}
 		d.report(Finding{CodeFunctionAltered, SeverityError, object, "it was altered by hand (" + what + "): " + lost[f.name], f.create()})
 	default:
-		return d.checkFunctionOwner(ctx, object, f, have)
+		return d.checkMadeOwner(ctx, object, f, have)
 	}
 	return nil
 }
@@ -264,9 +289,9 @@ func (d *doctor) grantLogins(f *sqlFunction) string {
 	return `GRANT EXECUTE ON FUNCTION ` + f.sql() + ` TO ` + grantees(d.logins())
 }
 
-// checkFunctionOwner wants one for whom the policies of our functions are, and whom
+// checkMadeOwner wants one for whom the policies of our functions are, and whom
 // they bind as they bind the table's owner.
-func (d *doctor) checkFunctionOwner(ctx context.Context, object string, f *sqlFunction, have *captureFunction) error {
+func (d *doctor) checkMadeOwner(ctx context.Context, object string, f *sqlFunction, have *captureFunction) error {
 	if have.Owner == f.owner {
 		return nil
 	}

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
+// The trail, and the triggers of AppendOnly and of CaptureByTrigger.
 const (
-	// The trail.
 	CodeNotAppendOnly   Code = "audit-not-append-only" // AppendOnly was never run
 	CodeTriggerMissing  Code = "trigger-missing"       // of ours, as the next two
 	CodeTriggerDisabled Code = "trigger-disabled"
@@ -17,6 +17,7 @@ const (
 	CodeTrailKey        Code = "audit-foreign-key"     // from audit_logs
 	CodeTrailReferenced Code = "audit-referenced"      // a foreign key to audit_logs
 	CodeTrailUnique     Code = "audit-unique"          // a unique index, which refuses entries
+	CodeTriggerBinds    Code = "trigger-sets-tenant"   // somebody's, on any table, which sets what is ours to set
 	CodeUnlogged        Code = "table-unlogged"
 )
 
@@ -40,12 +41,13 @@ func (d *doctor) findTrail(ctx context.Context) error {
 	if home == "" {
 		home = log.Schema
 	}
-	quoted, err := queryStrings(ctx, d.tx, `SELECT quote_ident($1)`, home)
+	quoted, err := queryStrings(ctx, d.tx, `SELECT quote_ident(s) FROM unnest($1::text[]) WITH ORDINALITY AS u (s, n) ORDER BY n`, []string{home, log.Schema})
 	if err != nil {
 		return err
 	}
-	d.trail = &appendRun{protectRun: d.protectRun, log: log, uuid: quoted[0] + ".courtroll_uuidv7()"}
-	if err := d.findRetentionRole(ctx); err != nil {
+	d.uuidSQL, d.trailSQL = quoted[0]+`."courtroll_uuidv7"()`, quoted[1]+`.`+ident(log.Name)
+	d.appends = &appendRun{protectRun: d.protectRun, log: log, uuid: quoted[0] + ".courtroll_uuidv7()"}
+	if err := d.findKeeper(ctx); err != nil {
 		return err
 	}
 	installed, err := d.appendOnly(ctx)
@@ -53,10 +55,10 @@ func (d *doctor) findTrail(ctx context.Context) error {
 	return err
 }
 
-// findRetentionRole finds the role with which the functions were made, by the hash in
+// findKeeper finds the role with which the functions were made, by the hash in
 // the note of the clock's; or else who may run the purge and is nobody whom we know.
-func (d *doctor) findRetentionRole(ctx context.Context) error {
-	clock, err := d.readFunction(ctx, ident(d.trail.log.Schema, clockFunction)+`()`)
+func (d *doctor) findKeeper(ctx context.Context) error {
+	clock, err := d.readOwn(ctx, d.appends.log.Schema, clockFunction, "")
 	if err != nil {
 		return err
 	}
@@ -68,17 +70,17 @@ func (d *doctor) findRetentionRole(ctx context.Context) error {
 		}
 		for _, role := range roles {
 			d.cfg.RetentionRole = role
-			if hash(d.trail.functions()[1].statement()) == n.Made {
+			if hash(d.appends.functions()[1].statement()) == n.Made {
 				return nil
 			}
 		}
 	}
 	d.cfg.RetentionRole = ""
-	purge, err := d.readFunction(ctx, d.trail.functions()[2].sql())
+	purge, err := d.readOwn(ctx, d.appends.log.Schema, purgeFunction, purgeArgs)
 	if err != nil || purge == nil {
 		return err
 	}
-	known := append([]string{public, d.trail.log.Owner}, append(d.logins(), d.cfg.TrustedRoles...)...)
+	known := append([]string{public, d.appends.log.Owner}, append(d.logins(), d.cfg.TrustedRoles...)...)
 	others := slices.DeleteFunc(purge.Allowed, func(role string) bool { return slices.Contains(known, role) })
 	if len(others) == 1 {
 		d.cfg.RetentionRole = others[0]
@@ -88,12 +90,12 @@ func (d *doctor) findRetentionRole(ctx context.Context) error {
 
 // appendOnly reports whether something of AppendOnly is there.
 func (d *doctor) appendOnly(ctx context.Context) (bool, error) {
-	triggers, err := d.trail.readAppendTriggers(ctx)
+	triggers, err := d.appends.readAppendTriggers(ctx)
 	if err != nil || len(triggers) > 0 {
 		return true, err
 	}
-	for _, f := range d.trail.functions() {
-		have, err := d.readFunction(ctx, f.sql())
+	for _, f := range d.appends.functions() {
+		have, err := d.readOwn(ctx, f.schema, f.name, f.args)
 		if err != nil || have != nil {
 			return have != nil, err
 		}
@@ -103,7 +105,7 @@ func (d *doctor) appendOnly(ctx context.Context) (bool, error) {
 
 // checkTrail looks at what keeps entries as they were written.
 func (d *doctor) checkTrail(ctx context.Context) error {
-	for _, step := range []func(context.Context) error{d.checkAppendOnly, d.checkTrailTriggers, d.checkTrailKeys, d.checkTrailUnique, d.checkLogged} {
+	for _, step := range []func(context.Context) error{d.checkAppendOnly, d.checkTrailTriggers, d.checkBinding, d.checkTrailKeys, d.checkTrailUnique, d.checkLogged} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -112,7 +114,7 @@ func (d *doctor) checkTrail(ctx context.Context) error {
 }
 
 func (d *doctor) checkAppendOnly(ctx context.Context) error {
-	if d.trail == nil {
+	if d.appends == nil {
 		return nil
 	}
 	installed, err := d.appendOnly(ctx)
@@ -122,13 +124,13 @@ func (d *doctor) checkAppendOnly(ctx context.Context) error {
 	if !installed {
 		return d.reportNotAppendOnly(ctx)
 	}
-	found, err := d.trail.readAppendTriggers(ctx)
+	found, err := d.appends.readAppendTriggers(ctx)
 	if err != nil {
 		return err
 	}
 	oids := map[string]int64{}
-	for _, f := range d.trail.functions() {
-		have, err := d.readFunction(ctx, f.sql())
+	for _, f := range d.appends.functions() {
+		have, err := d.readOwn(ctx, f.schema, f.name, f.args)
 		if err != nil {
 			return err
 		}
@@ -136,13 +138,13 @@ func (d *doctor) checkAppendOnly(ctx context.Context) error {
 			oids[f.name] = have.OID
 			err = d.checkOwn(ctx, f, have)
 		} else {
-			err = d.reportMissing(ctx, f)
+			err = d.reportGone(ctx, f)
 		}
 		if err != nil {
 			return err
 		}
 	}
-	faults := &triggerFaults{table: d.trail.log}
+	faults := &triggerFaults{table: d.appends.log}
 	for _, want := range appendTriggers {
 		if oids[want.function] > 0 { // or else that it is missing is the finding
 			faults.judge(want, oids[want.function], found[want.name])
@@ -155,12 +157,12 @@ func (d *doctor) checkAppendOnly(ctx context.Context) error {
 // reportNotAppendOnly has the SQL of AppendOnly for its fix, but for the grants, which
 // are findings of their own.
 func (d *doctor) reportNotAppendOnly(ctx context.Context) error {
-	f := Finding{CodeNotAppendOnly, SeverityWarning, "table " + d.trail.log.String(),
+	f := Finding{CodeNotAppendOnly, SeverityWarning, "table " + d.appends.log.String(),
 		"AppendOnly was not run: whoever has the owner's rights may change or delete entries, and whoever may write them chooses their time",
 		"-- run Migrator.AppendOnly as the owner"}
 	if d.app != "" {
 		var list []string
-		for _, own := range d.trail.functions() {
+		for _, own := range d.appends.functions() {
 			text, err := d.remake(ctx, own)
 			if err != nil {
 				return err
@@ -168,7 +170,7 @@ func (d *doctor) reportNotAppendOnly(ctx context.Context) error {
 			list = append(list, text, own.close())
 		}
 		for _, t := range appendTriggers {
-			list = append(list, t.sql(d.trail.log)...)
+			list = append(list, t.sql(d.appends.log)...)
 		}
 		policies, err := d.missingRetention(ctx)
 		if err != nil {
@@ -182,24 +184,24 @@ func (d *doctor) reportNotAppendOnly(ctx context.Context) error {
 
 // missingRetention is the SQL of the policies for the purge, where Protect has bound the owner.
 func (d *doctor) missingRetention(ctx context.Context) (list []string, err error) {
-	found, _, err := d.readPolicies(ctx, d.trail.log)
+	found, _, err := d.readPolicies(ctx, d.appends.log)
 	if err != nil {
 		return nil, err
 	}
-	if _, ours := readNote(found[definerInsert(d.trail.log).name].Comment); !ours {
+	if _, ours := readNote(found[definerInsert(d.appends.log).name].Comment); !ours {
 		return nil, nil
 	}
-	before, _ := d.before(d.trail.log, found)
-	for _, p := range retentionPolicies(d.trail.log) {
+	before, _ := d.before(d.appends.log, found)
+	for _, p := range retentionPolicies(d.appends.log) {
 		if _, exists := found[p.name]; !exists {
-			list = append(list, p.fix(d.trail.log, before))
+			list = append(list, p.fix(d.appends.log, before))
 		}
 	}
 	return list, nil
 }
 
-// reportMissing makes the triggers again, too, which a DROP … CASCADE has taken along.
-func (d *doctor) reportMissing(ctx context.Context, f *ownFunction) error {
+// reportGone makes the triggers again, too, which a DROP … CASCADE has taken along.
+func (d *doctor) reportGone(ctx context.Context, f *ownFunction) error {
 	text, err := d.remake(ctx, f)
 	if err != nil {
 		return err
@@ -207,7 +209,7 @@ func (d *doctor) reportMissing(ctx context.Context, f *ownFunction) error {
 	list := []string{text, f.close()}
 	for _, t := range appendTriggers {
 		if t.function == f.name {
-			list = append(list, t.sql(d.trail.log)...)
+			list = append(list, t.sql(d.appends.log)...)
 		}
 	}
 	d.report(Finding{CodeFunctionMissing, SeverityError, f.object(), "it is missing, and so are its triggers: " + kept[f.name], texts(list...)})

@@ -1,14 +1,19 @@
 package migrate_test
 
 import (
+	"database/sql"
 	"testing"
+	"time"
+
+	"gorm.io/driver/postgres"
 
 	"github.com/courtroll/courtroll/migrate"
 )
 
 func TestDoctor_Trail(t *testing.T) {
 	t.Parallel()
-	newPatient(t).suffers(t, []ailment{
+	p := newPatient(t)
+	p.suffers(t, []ailment{
 		{"no statement trigger", `DROP TRIGGER courtroll_append_only ON audit_logs`, migrate.CodeTriggerMissing, "trigger public.audit_logs.courtroll_append_only", ""},
 		{"no row trigger", `DROP TRIGGER courtroll_append_only_row ON audit_logs`, migrate.CodeTriggerMissing, "trigger public.audit_logs.courtroll_append_only_row", ""},
 		{"renamed", `ALTER TRIGGER courtroll_clock ON audit_logs RENAME TO clock`, migrate.CodeTriggerMissing, "trigger public.audit_logs.courtroll_clock", ""},
@@ -39,6 +44,8 @@ func TestDoctor_Trail(t *testing.T) {
 		{"no purge", `DROP FUNCTION courtroll_purge_audit_logs`, migrate.CodeFunctionMissing, "function public.courtroll_purge_audit_logs", ""},
 		{"swallows entries", `CREATE TRIGGER aaa BEFORE INSERT ON audit_logs FOR EACH ROW WHEN (NEW.action = 'delete') EXECUTE FUNCTION let_pass()`,
 			migrate.CodeTrailTrigger, "trigger public.audit_logs.aaa", ""},
+		{"takes another tenant", `CREATE FUNCTION become() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM set_config('courtroll.tenant_id', 'acme', true); RETURN NEW; END $$;
+			REVOKE ALL ON FUNCTION become FROM PUBLIC; CREATE TRIGGER become BEFORE INSERT ON books FOR EACH ROW EXECUTE FUNCTION become()`, migrate.CodeTriggerBinds, "trigger public.books.become", ""},
 		{"refers to tenants", `ALTER TABLE audit_logs ADD CONSTRAINT audit_logs_tenant FOREIGN KEY (tenant_id) REFERENCES tenants`,
 			migrate.CodeTrailKey, "constraint public.audit_logs.audit_logs_tenant", migrate.SeverityWarning},
 		{"goes with its tenant", `ALTER TABLE audit_logs ADD CONSTRAINT audit_logs_tenant FOREIGN KEY (tenant_id) REFERENCES tenants ON DELETE CASCADE`,
@@ -49,6 +56,36 @@ func TestDoctor_Trail(t *testing.T) {
 		{"unlogged tenants", `ALTER TABLE tenants SET UNLOGGED`, migrate.CodeUnlogged, "table public.tenants", ""},
 		{"unlogged table", `ALTER TABLE book_tags SET UNLOGGED`, migrate.CodeUnlogged, "table public.book_tags", migrate.SeverityWarning},
 	})
+	m := migrate.New(p.owner, p.config())
+	if done, err := m.AppendOnly(t.Context()); err != nil || len(done.Changed) > 0 {
+		t.Errorf("AppendOnly after the fixes: %v, drifted %q, changed %q", err, done.Drifted, done.Changed)
+	}
+	if _, err := m.Retain(t.Context(), migrate.Retention{Before: time.Now().Add(-time.Hour), Reason: "a test", DryRun: true}); err != nil {
+		t.Errorf("Retain after the fixes: %v", err)
+	}
+}
+
+// TestDoctor_Ruins has databases in which nearly nothing is left, one after the other.
+func TestDoctor_Ruins(t *testing.T) {
+	t.Parallel()
+	p := newPatient(t)
+	for _, statement := range []string{
+		`DROP FUNCTION courtroll_uuidv7, courtroll_resolve_tenant, courtroll_record_event, courtroll_admit`,
+		`DROP TABLE courtroll_migrations`,
+		`REVOKE USAGE ON SCHEMA public FROM {app}`,
+		`GRANT USAGE ON SCHEMA public TO {app}; DROP TABLE tenants CASCADE`,
+		`DROP TABLE audit_logs CASCADE`,
+		`CREATE VIEW audit_logs AS SELECT 1 AS id, ''::text AS tenant_id; CREATE VIEW tenants AS SELECT 1 AS id`,
+		`DROP TABLE books, shelves, tags, book_tags, countries CASCADE`,
+		`DROP SCHEMA public CASCADE`,
+	} {
+		p.super.exec(t, p.names.Replace(statement))
+		for _, login := range []*sql.DB{p.app, p.sql, p.super.sql} {
+			if found, err := migrate.Doctor(t.Context(), p.Open(postgres.New(postgres.Config{Conn: login}), nil), libraryModels...); err != nil || len(found) == 0 {
+				t.Errorf("after %s: %v\n%s", statement, err, listed(found))
+			}
+		}
+	}
 }
 
 func TestDoctor_NotAppendOnly(t *testing.T) {

@@ -4,11 +4,12 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 )
 
+// Versions and indexes.
 const (
-	// Versions and indexes.
 	CodeNoVersions      Code = "versions-missing" // courtroll_migrations is gone
 	CodeVersionPending  Code = "version-pending"
 	CodeVersionChecksum Code = "version-checksum"
@@ -27,6 +28,9 @@ func (d *doctor) findOurs(ctx context.Context) error {
 	if len(home) > 0 {
 		d.uuidHome = home[0]
 	}
+	if d.searched, err = queryStrings(ctx, d.tx, `SELECT unnest(pg_catalog.current_schemas(false))::text`); err != nil {
+		return err
+	}
 	// One in another schema counts, too, for the owner's search_path may be another.
 	records, err := queryStrings(ctx, d.tx, `SELECT n.nspname::text FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 		WHERE c.relname = $1 AND c.relkind IN ('r', 'p') ORDER BY c.oid = to_regclass($1) DESC NULLS LAST, n.nspname = current_schema() DESC, n.nspname LIMIT 1`, recordsTable)
@@ -38,7 +42,7 @@ func (d *doctor) findOurs(ctx context.Context) error {
 
 // checkInstalled looks at what Up made. What is pending is not missed twice.
 func (d *doctor) checkInstalled(ctx context.Context) error {
-	for _, step := range []func(context.Context) error{d.checkVersions, d.checkFunctions, d.checkIndexes} {
+	for _, step := range []func(context.Context) error{d.checkVersions, d.checkFunctions, d.checkOurIndexes} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -74,11 +78,7 @@ func (d *doctor) checkVersions(ctx context.Context) error {
 	if err != nil || len(readable) == 0 {
 		return err
 	}
-	records := map[int]record{}
-	err = d.within(ctx, d.recordsHome, func() (err error) {
-		records, err = readRecords(ctx, d.tx)
-		return err
-	})
+	records, err := readRecordsOf(ctx, d.tx, table)
 	if err != nil {
 		return err
 	}
@@ -124,8 +124,8 @@ func (d *doctor) applySQL(s source, makes *sqlFunction, table string) string {
 	return texts("-- or run Migrator.Up, for which nobody waits\n"+strings.Replace(d.qualified(s.up), " CONCURRENTLY", "", 1), insertSQL(table, s))
 }
 
-// checkIndexes looks for the indexes of the versions, and for such as are invalid.
-func (d *doctor) checkIndexes(ctx context.Context) error {
+// checkOurIndexes looks for the indexes of the versions, and for such as are invalid.
+func (d *doctor) checkOurIndexes(ctx context.Context) error {
 	invalid, err := d.checkInvalid(ctx)
 	if err != nil {
 		return err
@@ -135,7 +135,7 @@ func (d *doctor) checkIndexes(ctx context.Context) error {
 		return err
 	}
 	for _, s := range list {
-		if s.index == nil || d.pending[s.Version] || invalid[s.index.index] {
+		if s.index == nil || d.pending[s.Version] || invalid[s.index.index] || d.lacksColumn(s.index) {
 			continue
 		}
 		if err := d.checkIndex(ctx, s); err != nil {
@@ -143,6 +143,14 @@ func (d *doctor) checkIndexes(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// lacksColumn reports whether the index is missing because a column of it is.
+func (d *doctor) lacksColumn(b *indexBuild) bool {
+	return slices.ContainsFunc(d.findings, func(f Finding) bool {
+		_, column, _ := strings.Cut(f.Object, "."+b.table+".")
+		return f.Code == CodeColumnMissing && column != "" && regexp.MustCompile(`\b`+column+`\b`).MatchString(b.definition)
+	})
 }
 
 func (d *doctor) checkIndex(ctx context.Context, s source) error {
@@ -155,11 +163,7 @@ func (d *doctor) checkIndex(ctx context.Context, s source) error {
 	if g == nil {
 		return nil
 	}
-	var there []tableIndex
-	err := d.within(ctx, g.Schema, func() (err error) {
-		there, err = readIndexes(ctx, d.tx, g.Name)
-		return err
-	})
+	there, err := readIndexesOf(ctx, d.tx, `$1::bigint::oid`, g.OID)
 	if err != nil {
 		return err
 	}

@@ -16,35 +16,53 @@ type around struct {
 // checkTrailTriggers reports those that fire before each new entry. Those that fire
 // after it change nothing of it, for that is refused.
 func (d *doctor) checkTrailTriggers(ctx context.Context) error {
-	if d.trail == nil {
+	if d.appends == nil {
 		return nil
 	}
 	list, err := readRows[around](ctx, d.tx, `
 		SELECT t.tgname AS "Name", format('ALTER TABLE %s DISABLE TRIGGER %I;', t.tgrelid::regclass, t.tgname) AS "Fix"
 		FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
 		WHERE t.tgrelid = $1::bigint::oid AND NOT t.tgisinternal AND t.tgtype & 7 = 7 AND t.tgenabled IN ('O', 'A') AND t.tgname <> ALL ($2::text[])
-			AND coalesce(obj_description(p.oid, 'pg_proc'), '') NOT LIKE '`+notePrefix+`{%' ORDER BY 1`, d.trail.log.OID, appendTriggerNames())
+			AND coalesce(obj_description(p.oid, 'pg_proc'), '') NOT LIKE '`+notePrefix+`{%' ORDER BY 1`, d.appends.log.OID, appendTriggerNames())
 	for _, t := range list {
-		d.report(Finding{CodeTrailTrigger, SeverityError, "trigger " + d.trail.log.String() + "." + t.Name,
+		d.report(Finding{CodeTrailTrigger, SeverityError, "trigger " + d.appends.log.String() + "." + t.Name,
 			"it is not ours and fires before each new entry: it may alter entries, their time too, or leave them out", t.Fix})
+	}
+	return err
+}
+
+// checkBinding reports triggers that set what says whose the statement is, or what has
+// been recorded: what fires after them goes by it.
+func (d *doctor) checkBinding(ctx context.Context) error {
+	list, err := readRows[around](ctx, d.tx, `
+		SELECT format('%s.%s.%s', n.nspname, c.relname, t.tgname) AS "Name", p.oid::regprocedure::text AS "Other",
+			format('ALTER TABLE %s DISABLE TRIGGER %I;', t.tgrelid::regclass, t.tgname) AS "Fix"
+		FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+		WHERE t.tgrelid = ANY ($1::bigint[]::oid[]) AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')
+			AND coalesce(obj_description(p.oid, 'pg_proc'), '') NOT LIKE '`+notePrefix+`{%'
+			AND (p.proconfig::text ~ 'courtroll\.|session_replication_role' OR p.prosrc ~* 'set_config\s*\(\s*''(courtroll\.|session_replication_role)'
+				OR p.prosrc ~* '\mset\s+((local|session)\s+)?(courtroll\.|session_replication_role)') ORDER BY 1`, d.set.oids())
+	for _, t := range list {
+		d.report(Finding{CodeTriggerBinds, SeverityError, "trigger " + t.Name,
+			fmt.Sprintf("%s sets what says whose a statement is, or whether its changes are recorded: what comes after it is another tenant's, or leaves no entry", t.Other), t.Fix})
 	}
 	return err
 }
 
 // checkTrailKeys reports foreign keys from and to audit_logs.
 func (d *doctor) checkTrailKeys(ctx context.Context) error {
-	if d.trail == nil {
+	if d.appends == nil {
 		return nil
 	}
 	from, err := readRows[around](ctx, d.tx, `
 		SELECT o.conname AS "Name", o.confrelid::regclass::text AS "Other", o.confdeltype IN ('c', 'n', 'd') OR o.confupdtype IN ('c', 'n', 'd') AS "Acts",
 			format('ALTER TABLE %s DROP CONSTRAINT %I;', o.conrelid::regclass, o.conname) AS "Fix"
-		FROM pg_constraint o WHERE o.conrelid = $1::bigint::oid AND o.contype = 'f' ORDER BY 1`, d.trail.log.OID)
+		FROM pg_constraint o WHERE o.conrelid = $1::bigint::oid AND o.contype = 'f' ORDER BY 1`, d.appends.log.OID)
 	if err != nil {
 		return err
 	}
 	for _, k := range from {
-		f := Finding{CodeTrailKey, SeverityWarning, "constraint " + d.trail.log.String() + "." + k.Name,
+		f := Finding{CodeTrailKey, SeverityWarning, "constraint " + d.appends.log.String() + "." + k.Name,
 			fmt.Sprintf("it refers to %s: no entry can be written of what is not there, and what is there cannot be deleted, for history outlives its subject", k.Other), k.Fix}
 		if k.Acts {
 			f.Severity, f.Why = SeverityError, fmt.Sprintf("entries change, or go, with the rows of %s that they refer to, where nothing else refuses that", k.Other)
@@ -54,7 +72,7 @@ func (d *doctor) checkTrailKeys(ctx context.Context) error {
 	to, err := readRows[around](ctx, d.tx, `
 		SELECT format('%s.%s.%s', n.nspname, c.relname, o.conname) AS "Name", format('ALTER TABLE %s DROP CONSTRAINT %I;', o.conrelid::regclass, o.conname) AS "Fix"
 		FROM pg_constraint o JOIN pg_class c ON c.oid = o.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-		WHERE o.confrelid = $1::bigint::oid AND o.conrelid <> o.confrelid AND o.contype = 'f' ORDER BY 1`, d.trail.log.OID)
+		WHERE o.confrelid = $1::bigint::oid AND o.conrelid <> o.confrelid AND o.contype = 'f' ORDER BY 1`, d.appends.log.OID)
 	for _, k := range to {
 		d.report(Finding{CodeTrailReferenced, SeverityWarning, "constraint " + k.Name,
 			"it refers to entries, whosever they are: it tells that an entry exists, and Retain cannot remove it, or takes the rows along that refer to it", k.Fix})
@@ -64,7 +82,7 @@ func (d *doctor) checkTrailKeys(ctx context.Context) error {
 
 // checkTrailUnique reports what lets an entry be written once and not again.
 func (d *doctor) checkTrailUnique(ctx context.Context) error {
-	if d.trail == nil {
+	if d.appends == nil {
 		return nil
 	}
 	list, err := readRows[around](ctx, d.tx, `
@@ -73,7 +91,7 @@ func (d *doctor) checkTrailUnique(ctx context.Context) error {
 			format('DROP INDEX CONCURRENTLY %s;', i.indexrelid::regclass)) AS "Fix"
 		FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 		WHERE i.indrelid = $1::bigint::oid AND (i.indisunique OR i.indisexclusion) AND NOT i.indisprimary
-			AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey) AND a.attname = 'id') ORDER BY 1`, d.trail.log.OID)
+			AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey) AND a.attname = 'id') ORDER BY 1`, d.appends.log.OID)
 	for _, i := range list {
 		d.report(Finding{CodeTrailUnique, SeverityError, "index " + i.Name,
 			"it refuses an entry like one that is there, of another tenant perhaps, and with it the change that the entry is of: nothing but its id is an entry's alone", i.Fix})
