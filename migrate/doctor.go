@@ -73,7 +73,9 @@ type doctor struct {
 	findings Findings
 }
 
-// steps are what is looked at, in an order that matters to nobody: the findings are sorted.
+// steps are what is looked at. The findings are sorted, so that the order matters to none
+// but checkInstalled, which does not miss an index that is gone with its column: that is
+// checkColumns' to find.
 func (d *doctor) steps() []func(context.Context) error {
 	return []func(context.Context) error{
 		d.checkTables, d.checkPolicies,

@@ -76,6 +76,18 @@ type secretShelf struct {
 
 func (secretShelf) TableName() string { return "shelves" }
 
+// TestDoctor_SoundOffice has what was made in another order, with columns of each treatment
+// and a captured table that is shared.
+func TestDoctor_SoundOffice(t *testing.T) {
+	t.Parallel()
+	d := kept(t, true)
+	d.capture(t)
+	found, err := migrate.Doctor(t.Context(), d.gorm(t), sheetModels...)
+	if err != nil || len(found) > 0 {
+		t.Errorf("%v\n%s", err, listed(found))
+	}
+}
+
 // TestDoctor_Audited has handles that mean other tables to be audited.
 func TestDoctor_Audited(t *testing.T) {
 	t.Parallel()

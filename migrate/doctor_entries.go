@@ -49,6 +49,33 @@ func (d *doctor) checkBinding(ctx context.Context) error {
 	return err
 }
 
+// checkTriggerRights reports triggers that run with the rights of somebody whom the
+// policies do not bind, and whose function reaches a protected table: by its words, or
+// perhaps, where it puts its SQL together or is in another language.
+func (d *doctor) checkTriggerRights(ctx context.Context) error {
+	names := make([]string, len(d.set.list))
+	for i, g := range d.set.list {
+		names[i] = g.Name
+	}
+	list, err := readRows[around](ctx, d.tx, `
+		SELECT format('%s.%s.%s', n.nspname, c.relname, t.tgname) AS "Name", pg_get_userbyid(p.proowner) AS "Other",
+			format('ALTER FUNCTION %s SECURITY INVOKER;', p.oid::regprocedure) AS "Fix"
+		FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid JOIN pg_language l ON l.oid = p.prolang JOIN pg_roles o ON o.oid = p.proowner
+		JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+		WHERE t.tgrelid = ANY ($1::bigint[]::oid[]) AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A') AND p.prosecdef
+			AND (o.rolsuper OR o.rolbypassrls OR o.rolname = ANY ($2::text[]))
+			AND coalesce(obj_description(p.oid, 'pg_proc'), '') NOT LIKE '`+notePrefix+`{%'
+			AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_proc'::regclass AND e.objid = p.oid AND e.deptype = 'e')
+			AND (l.lanname <> 'plpgsql' OR p.prosrc ~* '\mexecute\M' OR EXISTS (SELECT FROM unnest($3::text[]) w (name)
+				WHERE lower(w.name) = ANY (regexp_split_to_array(lower(p.prosrc), '[^[:alnum:]_]+')))) ORDER BY 1`,
+		d.set.oids(), append(d.trusted(), d.cfg.SystemRole), names)
+	for _, t := range list {
+		d.report(Finding{CodeTriggerDefiner, SeverityError, "trigger " + t.Name,
+			fmt.Sprintf("a tenant's write runs its function with the rights of %s, whom no policy binds, and it reaches protected tables, or may: rows of every tenant", t.Other), t.Fix})
+	}
+	return err
+}
+
 // checkTrailKeys reports foreign keys from and to audit_logs.
 func (d *doctor) checkTrailKeys(ctx context.Context) error {
 	if d.appends == nil {

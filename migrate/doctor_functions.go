@@ -125,9 +125,9 @@ func texts(statements ...string) string {
 	return strings.Join(list, "\n")
 }
 
-// checkFunctions looks at the functions that versions made: whether they are there, and
+// checkMadeFunctions looks at the functions that versions made: whether they are there, and
 // are what the embedded text says.
-func (d *doctor) checkFunctions(ctx context.Context) error {
+func (d *doctor) checkMadeFunctions(ctx context.Context) error {
 	list, err := d.sqlFunctions(ctx)
 	if err != nil {
 		return err

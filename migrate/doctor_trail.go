@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/courtroll/courtroll/models"
 )
 
 // The trail, and the triggers of AppendOnly and of CaptureByTrigger.
@@ -13,11 +15,13 @@ const (
 	CodeTriggerMissing  Code = "trigger-missing"       // of ours, as the next two
 	CodeTriggerDisabled Code = "trigger-disabled"
 	CodeTriggerAltered  Code = "trigger-altered"
-	CodeTrailTrigger    Code = "audit-trigger-foreign" // somebody's, which may alter entries or leave them out
-	CodeTrailKey        Code = "audit-foreign-key"     // from audit_logs
-	CodeTrailReferenced Code = "audit-referenced"      // a foreign key to audit_logs
-	CodeTrailUnique     Code = "audit-unique"          // a unique index, which refuses entries
-	CodeTriggerBinds    Code = "trigger-sets-tenant"   // somebody's, on any table, which sets what is ours to set
+	CodeTrailTrigger    Code = "audit-trigger-foreign"    // somebody's, which may alter entries or leave them out
+	CodeTrailKey        Code = "audit-foreign-key"        // from audit_logs
+	CodeTrailReferenced Code = "audit-referenced"         // a foreign key to audit_logs
+	CodeTrailUnique     Code = "audit-unique"             // a unique index, which refuses entries
+	CodeTriggerBinds    Code = "trigger-sets-tenant"      // somebody's, on any table, which sets what is ours to set
+	CodeTriggerDefiner  Code = "trigger-security-definer" // somebody's, which no policy binds
+	CodeOwnerChanged    Code = "table-owner-changed"      // of tenants or audit_logs, since Protect
 	CodeUnlogged        Code = "table-unlogged"
 )
 
@@ -33,6 +37,9 @@ func (d *doctor) of(c class) *guarded {
 
 // findTrail finds out who is who for the functions of AppendOnly.
 func (d *doctor) findTrail(ctx context.Context) error {
+	if err := d.findOwners(ctx); err != nil {
+		return err
+	}
 	log := d.of(auditTrail)
 	if log == nil {
 		return nil
@@ -50,9 +57,51 @@ func (d *doctor) findTrail(ctx context.Context) error {
 	if err := d.findKeeper(ctx); err != nil {
 		return err
 	}
+	found, _, err := d.readPolicies(ctx, log)
+	if err != nil {
+		return err
+	}
+	_, retains := readNote(found[retentionPolicies(log)[0].name].Comment)
 	installed, err := d.appendOnly(ctx)
-	d.retains = d.retains || installed // also where somebody dropped the function that findRetention looks for
+	d.retains = d.retains || retains || installed // also where somebody dropped the function that findRetention looks for
 	return err
+}
+
+// findOwners finds a table of ours whose owner is another than when Protect made its
+// policies: the functions with the owner's rights can do nothing any more. That is one
+// finding, and not one for each of them, so the rest is examined as if he was still it.
+func (d *doctor) findOwners(ctx context.Context) error {
+	for _, g := range []*guarded{d.of(register), d.of(auditTrail)} {
+		if g == nil {
+			continue
+		}
+		found, _, err := d.readPolicies(ctx, g)
+		if err != nil {
+			return err
+		}
+		p := found["courtroll_definer"]
+		if _, ours := readNote(p.Comment); !ours {
+			continue
+		}
+		have, err := p.read()
+		if err != nil || len(have.roles) != 1 || have.roles[0] == g.Owner || have.roles[0] == public {
+			continue
+		}
+		owner := have.roles[0]
+		still, err := queryStrings(ctx, d.tx, `SELECT 'yes' FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+			WHERE p.proname = ANY ($1::text[]) AND pg_get_userbyid(p.proowner) = $2 LIMIT 1`, []string{models.ResolveFunction, models.RecordFunction, purgeFunction}, owner)
+		if err != nil {
+			return err
+		}
+		if len(still) == 0 {
+			continue
+		}
+		d.report(Finding{CodeOwnerChanged, SeverityError, "table " + g.String(),
+			fmt.Sprintf("it belongs to %s, and policies and functions are made for %s: what works with the owner's rights sees and writes nothing, and its owner can take off all walls", g.Owner, owner),
+			texts(`ALTER TABLE ` + g.sql() + ` OWNER TO ` + ident(owner))})
+		g.Owner = owner
+	}
+	return nil
 }
 
 // findKeeper finds the role with which the functions were made, by the hash in
@@ -105,7 +154,7 @@ func (d *doctor) appendOnly(ctx context.Context) (bool, error) {
 
 // checkTrail looks at what keeps entries as they were written.
 func (d *doctor) checkTrail(ctx context.Context) error {
-	for _, step := range []func(context.Context) error{d.checkAppendOnly, d.checkTrailTriggers, d.checkBinding, d.checkTrailKeys, d.checkTrailUnique, d.checkLogged} {
+	for _, step := range []func(context.Context) error{d.checkAppendOnly, d.checkTrailTriggers, d.checkBinding, d.checkTriggerRights, d.checkTrailKeys, d.checkTrailUnique, d.checkLogged} {
 		if err := step(ctx); err != nil {
 			return err
 		}

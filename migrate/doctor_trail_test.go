@@ -46,6 +46,10 @@ func TestDoctor_Trail(t *testing.T) {
 			migrate.CodeTrailTrigger, "trigger public.audit_logs.aaa", ""},
 		{"takes another tenant", `CREATE FUNCTION become() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM set_config('courtroll.tenant_id', 'acme', true); RETURN NEW; END $$;
 			REVOKE ALL ON FUNCTION become FROM PUBLIC; CREATE TRIGGER become BEFORE INSERT ON books FOR EACH ROW EXECUTE FUNCTION become()`, migrate.CodeTriggerBinds, "trigger public.books.become", ""},
+		{"counts everybody's", `CREATE FUNCTION counted() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN NEW.place := (SELECT count(*) FROM public.books); RETURN NEW; END $$;
+			CREATE TRIGGER counted BEFORE INSERT ON books FOR EACH ROW EXECUTE FUNCTION counted()`, migrate.CodeTriggerDefiner, "trigger public.books.counted", ""},
+		{"trail of another's", `ALTER TABLE audit_logs OWNER TO {other}`, migrate.CodeOwnerChanged, "table public.audit_logs", ""},
+		{"register of another's", `ALTER TABLE tenants OWNER TO {other}`, migrate.CodeOwnerChanged, "table public.tenants", ""},
 		{"refers to tenants", `ALTER TABLE audit_logs ADD CONSTRAINT audit_logs_tenant FOREIGN KEY (tenant_id) REFERENCES tenants`,
 			migrate.CodeTrailKey, "constraint public.audit_logs.audit_logs_tenant", migrate.SeverityWarning},
 		{"goes with its tenant", `ALTER TABLE audit_logs ADD CONSTRAINT audit_logs_tenant FOREIGN KEY (tenant_id) REFERENCES tenants ON DELETE CASCADE`,
@@ -91,6 +95,9 @@ func TestDoctor_Ruins(t *testing.T) {
 func TestDoctor_NotAppendOnly(t *testing.T) {
 	t.Parallel()
 	p := newPatient(t)
+	p.suffers(t, []ailment{
+		{"taken off by hand", `DROP FUNCTION courtroll_append_only, courtroll_clock, courtroll_purge_audit_logs CASCADE`, migrate.CodeNotAppendOnly, "table public.audit_logs", migrate.SeverityWarning},
+	})
 	if _, err := migrate.New(p.owner, p.config()).DropAppendOnly(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -42,7 +42,7 @@ func (d *doctor) findOurs(ctx context.Context) error {
 
 // checkInstalled looks at what Up made. What is pending is not missed twice.
 func (d *doctor) checkInstalled(ctx context.Context) error {
-	for _, step := range []func(context.Context) error{d.checkVersions, d.checkFunctions, d.checkOurIndexes} {
+	for _, step := range []func(context.Context) error{d.checkVersions, d.checkMadeFunctions, d.checkOurIndexes} {
 		if err := step(ctx); err != nil {
 			return err
 		}
