@@ -27,7 +27,7 @@ func TestDoctor_Columns(t *testing.T) {
 	})
 }
 
-func TestDoctor_Functions(t *testing.T) {
+func TestDoctor_Versions(t *testing.T) {
 	t.Parallel()
 	p := newPatient(t)
 	p.super.exec(t, p.names.Replace(`GRANT SELECT ON courtroll_migrations TO {app}`))
