@@ -50,6 +50,12 @@ func (p *Plugin) Name() string { return PluginName }
 // Rules returns those of the Config, for migrate.Doctor to go by.
 func (p *Plugin) Rules() Rules { return p.config.Rules }
 
+// Excludes reports whether Config.Exclude names a table, for migrate.Doctor to go by.
+// An exclusion without a schema is that of every table of the name.
+func (p *Plugin) Excludes(schema, table string) bool {
+	return p.reason(table, func(given string) bool { return given == "" || given == schema }) != ""
+}
+
 // Initialize implements [gorm.Plugin]. It does not touch the database.
 func (p *Plugin) Initialize(db *gorm.DB) error {
 	if p.registry != nil {

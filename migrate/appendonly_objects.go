@@ -2,6 +2,7 @@ package migrate
 
 import (
 	"context"
+	"fmt"
 	"slices"
 )
 
@@ -104,13 +105,23 @@ func (r *appendRun) ensureAppendTrigger(ctx context.Context, want appendTrigger,
 	if installed {
 		r.done.Drifted = append(r.done.Drifted, r.log.String()+"."+want.name)
 	}
-	// Replacing it leaves no moment without it, and readers alone.
-	err := r.exec(ctx, `CREATE OR REPLACE TRIGGER %s %s ON %s FOR EACH %s EXECUTE FUNCTION %s()`,
-		ident(want.name), want.clause, r.log.sql(), want.level, ident(r.log.Schema, want.function))
-	if err != nil || want.enabled == "O" {
-		return err
+	for _, statement := range want.sql(r.log) {
+		if err := r.exec(ctx, "%s", statement); err != nil {
+			return err
+		}
 	}
-	return r.exec(ctx, `ALTER TABLE %s ENABLE ALWAYS TRIGGER %s`, r.log.sql(), ident(want.name))
+	return nil
+}
+
+// sql are the statements that make it. Replacing it leaves no moment without it, and
+// readers alone.
+func (t appendTrigger) sql(log *guarded) []string {
+	list := []string{fmt.Sprintf(`CREATE OR REPLACE TRIGGER %s %s ON %s FOR EACH %s EXECUTE FUNCTION %s()`,
+		ident(t.name), t.clause, log.sql(), t.level, ident(log.Schema, t.function))}
+	if t.enabled == "A" {
+		list = append(list, fmt.Sprintf(`ALTER TABLE %s ENABLE ALWAYS TRIGGER %s`, log.sql(), ident(t.name)))
+	}
+	return list
 }
 
 func (f *foundTrigger) is(want appendTrigger, function int64) bool {

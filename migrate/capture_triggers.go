@@ -36,30 +36,46 @@ type captureFunction struct {
 	Owner   string   `json:"owner"`
 	Allowed []string `json:"allowed"` // who may run it, beside its owner
 
+	// What nobody but Doctor asks for.
+	Signature string `json:"signature"` // its arguments and its result
+	Body      string `json:"body"`      // that of standard SQL, which the server does not keep as text
+	Strict    bool   `json:"strict"`    // it is not run where an argument is NULL
+
 	name string // as statements have it
 }
 
 // readFunction finds a function, given with the types of its arguments.
 func (r *protectRun) readFunction(ctx context.Context, function string) (*captureFunction, error) {
+	return r.readFunctionOID(ctx, `to_regprocedure($1)`, function)
+}
+
+// readFunctionOID is readFunction of an expression of what.
+func (r *protectRun) readFunctionOID(ctx context.Context, oid string, what ...any) (*captureFunction, error) {
 	list, err := readRows[captureFunction](ctx, r.tx, `
 		SELECT p.oid::bigint AS oid, coalesce(obj_description(p.oid, 'pg_proc'), '') AS comment, 
 			json_build_array(p.prosrc, p.prosecdef, p.proconfig, p.provolatile, l.lanname, p.prorettype::regtype)::text AS state,
-			pg_get_userbyid(p.proowner) AS owner,
+			pg_get_userbyid(p.proowner) AS owner, p.proisstrict AS strict, coalesce(pg_get_function_sqlbody(p.oid), '') AS body,
+			pg_get_function_arguments(p.oid) || ' -> ' || coalesce(pg_get_function_result(p.oid), '') AS signature,
 			ARRAY(SELECT DISTINCT coalesce(g.rolname::text, '`+public+`') FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) x
 				LEFT JOIN pg_roles g ON g.oid = x.grantee WHERE x.grantee <> p.proowner ORDER BY 1) AS allowed
-		FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang WHERE p.oid = to_regprocedure($1)`, function)
+		FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang WHERE p.oid = `+oid, what...)
 	if err != nil || len(list) == 0 {
 		return nil, err
 	}
 	return &list[0], nil
 }
 
-// ensureFunction makes a table's function what it should be.
-func (r *captureRun) ensureFunction(ctx context.Context, t *captured) (*captureFunction, error) {
-	f := &ownFunction{
+// function is a table's as it should be.
+func (r *captureRun) function(t *captured) *ownFunction {
+	return &ownFunction{
 		schema: t.Schema, name: captureName(t.guarded.Name), owner: r.log.Owner, table: t.guarded.String(), body: t.body(),
 		declaration: "() RETURNS trigger\nLANGUAGE plpgsql VOLATILE SECURITY DEFINER\nSET search_path = " + captureSearchPath,
 	}
+}
+
+// ensureFunction makes a table's function what it should be.
+func (r *captureRun) ensureFunction(ctx context.Context, t *captured) (*captureFunction, error) {
+	f := r.function(t)
 	have, err := r.ensureOwn(ctx, f)
 	if err != nil {
 		return nil, err
@@ -91,7 +107,8 @@ var captureTriggers = []captureTrigger{
 	{models.CaptureTruncateTrigger, `BEFORE TRUNCATE`, 34, "", ""},
 }
 
-func (c captureTrigger) sql(g *guarded, f *captureFunction) string {
+// sql is the statement that makes it, of a function's name as statements have it.
+func (c captureTrigger) sql(g *guarded, function string) string {
 	text := `CREATE TRIGGER ` + ident(c.name) + ` ` + c.clause + ` ON ` + g.sql()
 	if c.old+c.new != "" {
 		text += ` REFERENCING`
@@ -102,7 +119,7 @@ func (c captureTrigger) sql(g *guarded, f *captureFunction) string {
 	if c.new != "" {
 		text += ` NEW TABLE AS ` + c.new
 	}
-	return text + ` FOR EACH STATEMENT EXECUTE FUNCTION ` + f.name + `()`
+	return text + ` FOR EACH STATEMENT EXECUTE FUNCTION ` + function + `()`
 }
 
 // presentTrigger is one that the catalogue has under a name of ours.
@@ -164,7 +181,7 @@ func (r *captureRun) ensureTrigger(ctx context.Context, g *guarded, f *captureFu
 	same := have.Kind == want.kind && have.Old == want.old && have.New == want.new && !have.Narrowed
 	switch {
 	case !exists:
-		return r.exec(ctx, "%s", want.sql(g, f))
+		return r.exec(ctx, "%s", want.sql(g, f.name))
 	case same && have.Enabled && calls:
 		return nil
 	case !same || !have.Enabled:
@@ -176,5 +193,5 @@ func (r *captureRun) ensureTrigger(ctx context.Context, g *guarded, f *captureFu
 	if err := r.exec(ctx, `DROP TRIGGER %s ON %s`, ident(want.name), g.sql()); err != nil {
 		return err
 	}
-	return r.exec(ctx, "%s", want.sql(g, f))
+	return r.exec(ctx, "%s", want.sql(g, f.name))
 }

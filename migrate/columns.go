@@ -90,12 +90,20 @@ type liveColumn struct {
 	Texts bool `json:"texts"`
 }
 
+// byName is the oid of a table along the search_path.
+const byName = `to_regclass(quote_ident($1))`
+
 // readColumns reads a table's columns in order, none if there is no table.
 func readColumns(ctx context.Context, s session, table string) ([]liveColumn, error) {
+	return readColumnsOf(ctx, s, byName, table)
+}
+
+// readColumnsOf is readColumns of the oid that is an expression of what.
+func readColumnsOf(ctx context.Context, s session, oid string, what any) ([]liveColumn, error) {
 	return readRows[liveColumn](ctx, s, `
 		WITH RECURSIVE bases (attnum, oid) AS (
 			SELECT attnum, atttypid FROM pg_catalog.pg_attribute
-				WHERE attrelid = to_regclass(quote_ident($1)) AND attnum > 0 AND NOT attisdropped
+				WHERE attrelid = `+oid+` AND attnum > 0 AND NOT attisdropped
 			UNION ALL SELECT b.attnum, t.typbasetype FROM bases b JOIN pg_catalog.pg_type t ON t.oid = b.oid WHERE t.typtype = 'd')
 		SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type, format_type(b.oid, NULL) AS base, t.typtype <> 'd' AS plain,
 			a.attnotnull AS notnull, coalesce(pg_get_expr(d.adbin, d.adrelid), '') AS default,
@@ -110,8 +118,8 @@ func readColumns(ctx context.Context, s session, table string) ([]liveColumn, er
 		JOIN bases b ON b.attnum = a.attnum
 		JOIN pg_catalog.pg_type bt ON bt.oid = b.oid AND bt.typtype <> 'd'
 		LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-		WHERE a.attrelid = to_regclass(quote_ident($1)) AND a.attnum > 0 AND NOT a.attisdropped
-		ORDER BY a.attnum`, table)
+		WHERE a.attrelid = `+oid+` AND a.attnum > 0 AND NOT a.attisdropped
+		ORDER BY a.attnum`, what)
 }
 
 func findColumn(list []liveColumn, name string) *liveColumn {

@@ -62,14 +62,26 @@ type doctor struct {
 	shared []*guarded                    // tables that are declared shared, of those that exist
 	later  []func(context.Context) error // what findAll found, for when the roles are known
 
+	modeled     []*audited // the tables that models write
+	uuidHome    string     // the schemas in which the login finds courtroll_uuidv7,
+	recordsHome string     // and the versions' table, empty if it does not
+	uuidSQL     string     // the call of it, and audit_logs, as functions for capture have them
+	trailSQL    string
+	searched    []string     // the schemas that the login searches
+	pending     map[int]bool // versions that are known not to be recorded
+	appends     *appendRun   // what AppendOnly makes, nil without audit_logs
+
 	findings Findings
 }
 
-// steps are what is looked at, in an order that matters to nobody: the findings are sorted.
+// steps are what is looked at. The findings are sorted, so that the order matters to none
+// but checkInstalled, which does not miss an index that is gone with its column: that is
+// checkColumns' to find.
 func (d *doctor) steps() []func(context.Context) error {
 	return []func(context.Context) error{
 		d.checkTables, d.checkPolicies,
 		d.checkKeys, d.checkIndexes,
+		d.checkTrail, d.checkColumns, d.checkInstalled, d.checkCapture, d.checkCascades,
 	}
 }
 
@@ -95,10 +107,16 @@ func (d *doctor) read(ctx context.Context, conn *sql.Conn, models []any) error {
 	if err := d.findAll(ctx, models); err != nil {
 		return err
 	}
+	if err := errors.Join(d.findOurs(ctx), d.findAudited(ctx, models)); err != nil {
+		return err
+	}
 	if err := d.leaveSearchPath(ctx); err != nil {
 		return err
 	}
 	if err := d.findRoles(ctx); err != nil {
+		return err
+	}
+	if err := d.findTrail(ctx); err != nil {
 		return err
 	}
 	for _, step := range d.steps() {

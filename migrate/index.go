@@ -159,6 +159,15 @@ func (b *indexBuild) probe(ctx context.Context, tx *sql.Tx) (string, error) {
 
 // readIndexes lists a table's indexes in the order they were made.
 func readIndexes(ctx context.Context, s session, table string) ([]tableIndex, error) {
+	list, err := readIndexesOf(ctx, s, byName, table)
+	if err != nil {
+		return nil, fmt.Errorf("reading indexes of %q: %w", table, err)
+	}
+	return list, nil
+}
+
+// readIndexesOf is readIndexes of the oid that is an expression of what.
+func readIndexesOf(ctx context.Context, s session, oid string, what any) ([]tableIndex, error) {
 	rows, err := s.QueryContext(ctx, `
 		SELECT cn.nspname::text, c.relname::text, i.indisvalid AND i.indisready,
 			replace(pg_get_indexdef(c.oid), format('INDEX %I ON %I.%I ', c.relname, tn.nspname, t.relname), 'INDEX ON ')
@@ -167,17 +176,17 @@ func readIndexes(ctx context.Context, s session, table string) ([]tableIndex, er
 		JOIN pg_catalog.pg_namespace cn ON cn.oid = c.relnamespace
 		JOIN pg_catalog.pg_class t ON t.oid = i.indrelid
 		JOIN pg_catalog.pg_namespace tn ON tn.oid = t.relnamespace
-		WHERE i.indrelid = to_regclass(quote_ident($1))
-		ORDER BY c.oid`, table)
+		WHERE i.indrelid = `+oid+`
+		ORDER BY c.oid`, what)
 	if err != nil {
-		return nil, fmt.Errorf("reading indexes of %q: %w", table, err)
+		return nil, err
 	}
 	defer rows.Close()
 	var list []tableIndex
 	for rows.Next() {
 		var i tableIndex
 		if err := rows.Scan(&i.schema, &i.name, &i.valid, &i.definition); err != nil {
-			return nil, fmt.Errorf("reading indexes of %q: %w", table, err)
+			return nil, err
 		}
 		list = append(list, i)
 	}

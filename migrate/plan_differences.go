@@ -177,7 +177,7 @@ func (c contractColumn) typeDifference(has *liveColumn) Difference {
 // constraintDifferences looks for the keys that the contract has, and for those of which
 // history must be free.
 func constraintDifferences(ctx context.Context, s session, table string) (list []Difference, err error) {
-	keyed, err := hasUnique(ctx, s, table, "id", true)
+	keyed, err := hasUnique(ctx, s, byName, table, "id", true)
 	if err != nil {
 		return nil, err
 	}
@@ -191,7 +191,7 @@ func constraintDifferences(ctx context.Context, s session, table string) (list [
 		foreign, err := foreignKeyDifferences(ctx, s, table)
 		return append(list, foreign...), err
 	}
-	unique, err := hasUnique(ctx, s, table, "slug", false)
+	unique, err := hasUnique(ctx, s, byName, table, "slug", false)
 	if err == nil && !unique {
 		list = append(list, Difference{
 			Table: table, Column: "slug", Have: "not unique", Want: "UNIQUE (slug)", Consequence: "a slug may name two tenants",
@@ -201,12 +201,12 @@ func constraintDifferences(ctx context.Context, s session, table string) (list [
 	return list, err
 }
 
-func hasUnique(ctx context.Context, s session, table, column string, primary bool) (bool, error) {
+func hasUnique(ctx context.Context, s session, oid string, what any, column string, primary bool) (bool, error) {
 	found, err := queryStrings(ctx, s, `
 		SELECT 'yes' FROM pg_catalog.pg_index i
 		JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
-		WHERE i.indrelid = to_regclass(quote_ident($1)) AND a.attname = $2 AND i.indnkeyatts = 1
-			AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND (i.indisprimary OR NOT $3)`, table, column, primary)
+		WHERE i.indrelid = `+oid+` AND a.attname = $2 AND i.indnkeyatts = 1
+			AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND (i.indisprimary OR NOT $3)`, what, column, primary)
 	return len(found) > 0, err
 }
 

@@ -41,7 +41,13 @@ func readRecords(ctx context.Context, s session) (map[int]record, error) {
 	if err != nil || kind == "" {
 		return records, err
 	}
-	rows, err := s.QueryContext(ctx, `SELECT version, name, checksum, applied_at FROM `+recordsTable)
+	return readRecordsOf(ctx, s, recordsTable)
+}
+
+// readRecordsOf reads those of a table, given as statements have it.
+func readRecordsOf(ctx context.Context, s session, table string) (map[int]record, error) {
+	records := map[int]record{}
+	rows, err := s.QueryContext(ctx, `SELECT version, name, checksum, applied_at FROM `+table)
 	if err != nil {
 		return nil, fmt.Errorf("migrate: reading %s: %w", recordsTable, err)
 	}
