@@ -22,6 +22,7 @@ func TestDoctor_Keys(t *testing.T) {
 	t.Parallel()
 	warning := migrate.SeverityWarning
 	p := newPatient(t)
+	p.recaptures = true
 	if p.line(t, `SELECT (current_setting('server_version_num')::int >= 180000)::text`) == "true" {
 		p.suffers(t, []ailment{
 			{"not enforced", `ALTER TABLE books ALTER CONSTRAINT fk_shelves_books NOT ENFORCED`, migrate.CodeForeignKeyNotEnforced, shelfKey, ""},

@@ -216,7 +216,7 @@ func (d *doctor) checkTables(ctx context.Context) error {
 				"it allows NULL: such rows are nobody's, no foreign key confines them, and nobody sees them again",
 				"ALTER TABLE " + g.sql() + " ALTER COLUMN " + ident(g.column) + " SET NOT NULL;"})
 		}
-		if !g.Deterministic || !slices.Contains(tenantTypes, g.Type) {
+		if !g.fits() {
 			if err := d.tenantType(ctx, g); err != nil {
 				return err
 			}

@@ -43,6 +43,9 @@ type guarded struct {
 	column string // the one that says whose a row is
 }
 
+// fits reports whether the tenant column has a type that tells tenants apart.
+func (g *guarded) fits() bool { return g.Deterministic && slices.Contains(tenantTypes, g.Type) }
+
 // sql is the table's name as statements have it.
 func (g *guarded) sql() string { return ident(g.Schema, g.Name) }
 
@@ -190,7 +193,7 @@ func (r *protectRun) add(name string, t *guarded) error {
 	if t.Kind != "r" || t.Inherits {
 		return &ProtectError{Table: t.String(), Err: ErrTableKind}
 	}
-	if !t.Deterministic || !slices.Contains(tenantTypes, t.Type) {
+	if !t.fits() {
 		return &ProtectError{Table: t.String(), Object: t.column, Err: ErrTenantType}
 	}
 	r.set.list = append(r.set.list, t)
