@@ -60,6 +60,9 @@ type doctor struct {
 	app    string                        // the role that policies confine, empty if none is known
 	shared []*guarded                    // tables that are declared shared, of those that exist
 	later  []func(context.Context) error // what findAll found, for when the roles are known
+	rights rights
+
+	sequencesOf map[int64][]sequence // by the table that they are for
 
 	findings Findings
 }
@@ -68,6 +71,7 @@ type doctor struct {
 func (d *doctor) steps() []func(context.Context) error {
 	return []func(context.Context) error{
 		d.checkTables, d.checkPolicies,
+		d.checkLogins, d.checkOwners,
 	}
 }
 
@@ -94,6 +98,9 @@ func (d *doctor) examine(ctx context.Context, pool *sql.DB, models []any) (err e
 		return err
 	}
 	if err := d.findRoles(ctx); err != nil {
+		return err
+	}
+	if err := d.findRights(ctx); err != nil {
 		return err
 	}
 	for _, step := range d.steps() {

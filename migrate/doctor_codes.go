@@ -25,4 +25,21 @@ const (
 	CodePolicyNoCheck Code = "policy-without-check"
 	CodePolicyPerRow  Code = "policy-per-row" // the setting is not read in a sub-select
 	CodePolicyForeign Code = "policy-foreign" // somebody else's, which opens rows
+
+	// Roles and logins.
+	CodeLoginUnconfined  Code = "login-unconfined" // the handle's login is no role that policies confine
+	CodeLoginNoPolicy    Code = "login-without-policy"
+	CodeRoleSuperuser    Code = "role-superuser"
+	CodeRoleBypassRLS    Code = "role-bypassrls"
+	CodeRoleCreateRole   Code = "role-createrole"
+	CodeRoleReplication  Code = "role-replication"
+	CodeRoleOwner        Code = "role-owner" // owns a table, its schema or the database
+	CodeMemberOwner      Code = "member-of-owner"
+	CodeMemberSystem     Code = "member-of-system-role"
+	CodeMemberTrusted    Code = "member-of-trusted-role"
+	CodeMemberRetention  Code = "member-of-retention-role"
+	CodeMemberPrivileged Code = "member-of-privileged-role" // a superuser or the like
+	CodeMemberPredefined Code = "member-of-predefined-role" // pg_read_all_data and the like
+	CodeMemberApp        Code = "member-of-app-role"        // the system or retention role is
+	CodeTableOwner       Code = "table-owner"               // owned by somebody else than its neighbours
 )

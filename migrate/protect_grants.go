@@ -155,11 +155,7 @@ func (r *protectRun) grantAround(ctx context.Context, g *guarded, role string) e
 	if err := r.grantSchema(ctx, g, role); err != nil {
 		return err
 	}
-	list, err := readRows[sequence](ctx, r.tx, `
-		SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name
-		FROM pg_depend d JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'S' JOIN pg_namespace n ON n.oid = c.relnamespace
-		WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = $1::bigint::oid
-			AND d.deptype IN ('a', 'i') ORDER BY 1`, g.OID)
+	list, err := r.sequences(ctx, g)
 	if err != nil {
 		return err
 	}
@@ -170,6 +166,14 @@ func (r *protectRun) grantAround(ctx context.Context, g *guarded, role string) e
 		}
 	}
 	return nil
+}
+
+func (r *protectRun) sequences(ctx context.Context, g *guarded) ([]sequence, error) {
+	return readRows[sequence](ctx, r.tx, `
+		SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name
+		FROM pg_depend d JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'S' JOIN pg_namespace n ON n.oid = c.relnamespace
+		WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = $1::bigint::oid
+			AND d.deptype IN ('a', 'i') ORDER BY 1`, g.OID)
 }
 
 func (r *protectRun) grantSchema(ctx context.Context, g *guarded, role string) error {
