@@ -64,6 +64,12 @@ type doctor struct {
 
 	sequencesOf map[int64][]sequence // by the table that they are for
 
+	fresh     *freshSession // nil if none could be had
+	schemas   []string      // the search_path of the session at hand
+	database  string
+	standIns  []impostor
+	impostors map[int64]bool // by oid
+
 	findings Findings
 }
 
@@ -71,7 +77,7 @@ type doctor struct {
 func (d *doctor) steps() []func(context.Context) error {
 	return []func(context.Context) error{
 		d.checkTables, d.checkPolicies,
-		d.checkLogins, d.checkOwners,
+		d.checkLogins, d.checkOwners, d.checkSettings, d.checkPath,
 	}
 }
 
@@ -91,6 +97,10 @@ func (d *doctor) examine(ctx context.Context, pool *sql.DB, models []any) (err e
 		return err
 	}
 	d.protectRun = &protectRun{cfg: Config{Rules: rules}.withDefaults(), db: d.db, tx: tx}
+	d.findFresh(ctx, conn)
+	if d.schemas, err = queryStrings(ctx, tx, `SELECT unnest(pg_catalog.current_schemas(false))::text`); err != nil {
+		return err
+	}
 	if err := d.findAll(ctx, models); err != nil {
 		return err
 	}

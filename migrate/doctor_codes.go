@@ -42,4 +42,14 @@ const (
 	CodeMemberPredefined Code = "member-of-predefined-role" // pg_read_all_data and the like
 	CodeMemberApp        Code = "member-of-app-role"        // the system or retention role is
 	CodeTableOwner       Code = "table-owner"               // owned by somebody else than its neighbours
+
+	// What sessions begin with.
+	CodeSettingPreset      Code = "setting-preset" // courtroll.…
+	CodeSettingRole        Code = "setting-role"
+	CodeSettingReplica     Code = "setting-session-replication-role"
+	CodeSettingRowSecurity Code = "setting-row-security"
+	CodeSettingStrings     Code = "setting-standard-conforming-strings"
+	CodeSettingAsync       Code = "setting-synchronous-commit"
+	CodeSearchPath         Code = "search-path"
+	CodeTableShadowed      Code = "table-shadowed" // another one is found in its place
 )

@@ -79,7 +79,7 @@ func TestDoctor_OtherLogins(t *testing.T) {
 		p.super.exec(t, `ALTER ROLE `+member+` NOBYPASSRLS`)
 	})
 	t.Run("stranger", func(t *testing.T) {
-		p.super.exec(t, p.names.Replace(`REVOKE {app} FROM `+member))
+		p.super.exec(t, p.names.Replace(`REVOKE {app} FROM `+member+`; GRANT USAGE ON SCHEMA public TO `+member))
 		asks(t, migrate.CodeLoginNoPolicy, "role "+member, "--")
 	})
 	t.Run("system's", func(t *testing.T) {

@@ -38,12 +38,13 @@ type hazard struct {
 
 // rights is who may what on this server, as far as it matters here.
 type rights struct {
-	roles   map[string]*dbRole
-	hazards map[string][]hazard
-	owner   string // of most of the tables, empty if it is nobody but the app
-	seized  map[int64]string
-	session string          // session_user
-	app     map[string]bool // what the app's logins are, or may become
+	roles         map[string]*dbRole
+	hazards       map[string][]hazard
+	owner         string // of most of the tables, empty if it is nobody but the app
+	seized        map[int64]string
+	session       string // session_user
+	databaseOwner string
+	app           map[string]bool // what the app's logins are, or may become
 }
 
 // findRights reads the roles. It then takes those tables that one of the app's logins
@@ -51,11 +52,11 @@ type rights struct {
 // altered, and not the one thing that is.
 func (d *doctor) findRights(ctx context.Context) error {
 	d.rights = rights{roles: map[string]*dbRole{}, hazards: map[string][]hazard{}, seized: map[int64]string{}}
-	session, err := queryStrings(ctx, d.tx, `SELECT session_user::text`)
+	here, err := queryStrings(ctx, d.tx, `SELECT unnest(ARRAY[session_user::text, datname, pg_get_userbyid(datdba)]) FROM pg_database WHERE datname = current_database()`)
 	if err != nil {
 		return err
 	}
-	d.rights.session = session[0]
+	d.rights.session, d.database, d.rights.databaseOwner = here[0], here[1], here[2]
 	if err := d.readRoles(ctx); err != nil {
 		return err
 	}
@@ -72,6 +73,9 @@ func (d *doctor) findRights(ctx context.Context) error {
 		if d.sequencesOf[g.OID], err = d.sequences(ctx, g); err != nil {
 			return err
 		}
+	}
+	if err := d.findImpostors(ctx); err != nil {
+		return err
 	}
 	return d.findHazards(ctx)
 }
