@@ -52,4 +52,18 @@ const (
 	CodeSettingAsync       Code = "setting-synchronous-commit"
 	CodeSearchPath         Code = "search-path"
 	CodeTableShadowed      Code = "table-shadowed" // another one is found in its place
+
+	// Privileges.
+	CodeGrantExcess    Code = "grant-excess"    // more than a login needs: TRUNCATE and others
+	CodeGrantTrail     Code = "grant-on-trail"  // UPDATE, DELETE or TRUNCATE on audit_logs
+	CodeGrantUntrusted Code = "grant-untrusted" // to a role that nobody spoke of
+	CodeGrantMissing   Code = "grant-missing"   // a login cannot do what it is for
+	CodeGrantSequence  Code = "grant-on-sequence"
+	CodeGrantFunction  Code = "grant-on-function" // of ours
+	CodeGrantRecords   Code = "grant-on-versions" // courtroll_migrations
+	CodeGrantDefault   Code = "grant-by-default"  // ALTER DEFAULT PRIVILEGES
+	CodeGrantParameter Code = "grant-on-parameter"
+	CodeGrantCatalogue Code = "grant-on-catalogue"
+	CodeSchemaCreate   Code = "schema-create"
+	CodeDatabaseCreate Code = "database-create"
 )
