@@ -78,7 +78,7 @@ func (d *doctor) steps() []func(context.Context) error {
 	return []func(context.Context) error{
 		d.checkTables, d.checkPolicies,
 		d.checkLogins, d.checkOwners, d.checkSettings, d.checkPath,
-		d.checkGrants,
+		d.checkGrants, d.checkObjects,
 	}
 }
 

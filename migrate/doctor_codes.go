@@ -66,4 +66,13 @@ const (
 	CodeGrantCatalogue Code = "grant-on-catalogue"
 	CodeSchemaCreate   Code = "schema-create"
 	CodeDatabaseCreate Code = "database-create"
+
+	// What runs or reads with another's rights.
+	CodeViewDefiner       Code = "view-not-security-invoker"
+	CodeViewMaterialized  Code = "materialized-view"
+	CodeFunctionDefiner   Code = "function-security-definer"
+	CodeFunctionLeakproof Code = "function-leakproof"
+	CodeFunctionSetting   Code = "function-sets-tenant"
+	CodeRule              Code = "rewrite-rule"
+	CodeForeignTable      Code = "foreign-table" // that leads back into this database
 )
