@@ -22,13 +22,20 @@ type ourFunction struct {
 // nobody, for who makes one the trigger of a table of his own writes entries as he likes.
 func (d *doctor) checkFunctionGrants(ctx context.Context) error {
 	called := []string{models.ResolveFunction, models.RecordFunction, models.AdmitFunction}
+	const ids = "courtroll_uuidv7" // is for everybody, and the trail's statements call it
 	list, err := readRows[ourFunction](ctx, d.tx, `SELECT p.oid::bigint AS oid, p.proname AS name, p.oid::regprocedure::text AS signature
 		FROM pg_proc p WHERE p.pronamespace IN (SELECT relnamespace FROM pg_class WHERE oid = ANY ($1::bigint[]::oid[]))
-			AND (p.proname = ANY ($2::text[]) OR obj_description(p.oid, 'pg_proc') LIKE '`+notePrefix+`{%') ORDER BY 3`, d.set.oids(), called)
+			AND (p.proname = ANY ($2::text[]) OR obj_description(p.oid, 'pg_proc') LIKE '`+notePrefix+`{%') ORDER BY 3`, d.set.oids(), append(slices.Clone(called), ids))
 	if err != nil {
 		return err
 	}
 	for _, f := range list {
+		if f.Name == ids {
+			if err := d.checkCallers(ctx, f, d.logins()); err != nil {
+				return err
+			}
+			continue
+		}
 		callers, free := []string{}, false
 		switch {
 		case slices.Contains(called, f.Name):
@@ -219,11 +226,9 @@ func (d *doctor) checkParameters(ctx context.Context) error {
 		FROM pg_parameter_acl p CROSS JOIN LATERAL aclexplode(p.paracl) x LEFT JOIN pg_roles g ON g.oid = x.grantee
 		WHERE x.privilege_type <> 'SET' OR p.parname = ANY ($1::text[]) OR starts_with(p.parname, '`+settingPrefix+`') ORDER BY 1, 2`, powerful)
 	for _, h := range list {
-		what, role := "SET", ""
+		what, role := "SET", strings.TrimPrefix(h.Privilege, "SET ")
 		if rest, system := strings.CutPrefix(h.Privilege, "ALTER SYSTEM "); system {
 			what, role = "ALTER SYSTEM", rest
-		} else {
-			role = strings.TrimPrefix(h.Privilege, "SET ")
 		}
 		if d.rights.roles[role].isFree() || slices.Contains(d.cfg.TrustedRoles, role) || !d.reachedByApp(role) && !d.reach(d.cfg.SystemRole, "")[role] && !d.reach(d.cfg.RetentionRole, "")[role] {
 			continue

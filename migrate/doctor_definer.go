@@ -38,9 +38,10 @@ func (d *doctor) checkFunctions(ctx context.Context, views []overlying) error {
 			CASE WHEN l.lanname IN ('sql', 'plpgsql') THEN coalesce(pg_get_function_sqlbody(p.oid), p.prosrc) ELSE '' END AS body
 		FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace JOIN pg_language l ON l.oid = p.prolang
 		WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') AND p.prokind IN ('f', 'p') AND p.proname <> ALL ($1::text[])
+			AND CASE WHEN $2::text = '' THEN true ELSE has_schema_privilege($2::text::name, n.oid, 'USAGE') END
 			AND NOT coalesce(obj_description(p.oid, 'pg_proc') LIKE '`+notePrefix+`{%', false)
 			AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_proc'::regclass AND e.objid = p.oid AND e.deptype = 'e') ORDER BY 4`,
-		[]string{models.ResolveFunction, models.RecordFunction, models.AdmitFunction, purgeFunction})
+		[]string{models.ResolveFunction, models.RecordFunction, models.AdmitFunction, purgeFunction}, d.app)
 	if err != nil {
 		return err
 	}
@@ -80,12 +81,12 @@ func (d *doctor) reportRoutine(f *routine, callers []string) {
 			fmt.Sprintf("it is SECURITY DEFINER, the app may run it, and with the rights of %q it reaches %s: the caller's policies do not count", f.Owner, f.reaches),
 			"ALTER ROUTINE " + f.Signature + " SECURITY INVOKER;"})
 	case len(set) > 0:
-		fix := ""
-		for _, name := range set {
-			fix += "ALTER ROUTINE " + f.Signature + " RESET " + ident(strings.Split(name, ".")...) + "; "
+		resets := make([]string, len(set))
+		for i, name := range set {
+			resets[i] = "ALTER ROUTINE " + f.Signature + " RESET " + ident(strings.Split(name, ".")...) + ";"
 		}
 		d.report(Finding{CodeFunctionSetting, SeverityError, object,
-			fmt.Sprintf("it runs with a %s of its own, and the app may run it: what it does is not the session's tenant's", strings.Join(set, ", ")), strings.TrimSpace(fix)})
+			fmt.Sprintf("it runs with a %s of its own, and the app may run it: what it does is not the session's tenant's", strings.Join(set, ", ")), strings.Join(resets, " ")})
 	case setsTenant.MatchString(f.Body):
 		d.report(Finding{CodeFunctionSetting, SeverityWarning, object,
 			"it sets what the policies read, and the app may run it: statements that call it go on as another tenant, and nobody who reads them can tell",
@@ -109,39 +110,50 @@ func (f *routine) settings() (list []string) {
 // together, or is in a language that is not read here, may.
 func (d *doctor) findReaches(list []*routine, views []overlying) {
 	for _, f := range list {
-		var err error
-		if f.Language != "sql" && f.Language != "plpgsql" {
-			f.reaches = "what nobody can tell, for it is in " + f.Language
-		} else if f.tokens, err = sqllex.Scan(f.Body); err != nil {
-			f.reaches = "what nobody can tell, for its text cannot be read"
-		} else if runsText(f) {
-			f.reaches = "what nobody can tell, for it runs SQL that it puts together"
-		}
-		for _, g := range d.set.list {
-			if f.reaches == "" && f.names(g.Schema, g.Name, false) {
-				f.reaches = "table " + g.String()
-			}
-		}
-		for _, v := range views {
-			if f.reaches == "" && f.names(v.Schema, v.Name, false) {
-				f.reaches = "view " + v.String()
-			}
-		}
+		f.reaches = d.reachedAlone(f, views)
 	}
 	for found := true; found; {
 		found = false
 		for _, f := range list {
-			if f.reaches != "" {
-				continue
-			}
-			for _, g := range list {
-				if g.reaches != "" && f.names(g.Schema, g.Name, true) {
-					f.reaches, found = "function "+g.Signature+" and so "+g.reaches, true
-					break
-				}
+			if f.reaches == "" && f.reachThrough(list) {
+				found = true
 			}
 		}
 	}
+}
+
+func (d *doctor) reachedAlone(f *routine, views []overlying) string {
+	if f.Language != "sql" && f.Language != "plpgsql" {
+		return "what nobody can tell, for it is in " + f.Language
+	}
+	var err error
+	if f.tokens, err = sqllex.Scan(f.Body); err != nil {
+		return "what nobody can tell, for its text cannot be read"
+	}
+	if runsText(f) {
+		return "what nobody can tell, for it runs SQL that it puts together"
+	}
+	for _, g := range d.set.list {
+		if f.names(g.Schema, g.Name, false) {
+			return "table " + g.String()
+		}
+	}
+	for _, v := range views {
+		if f.names(v.Schema, v.Name, false) {
+			return "view " + v.String()
+		}
+	}
+	return ""
+}
+
+func (f *routine) reachThrough(list []*routine) bool {
+	for _, g := range list {
+		if g.reaches != "" && f.names(g.Schema, g.Name, true) {
+			f.reaches = "function " + g.Signature + " and so " + g.reaches
+			return true
+		}
+	}
+	return false
 }
 
 // runsText reports whether a function runs SQL that is given as text.
@@ -156,16 +168,31 @@ func runsText(f *routine) bool {
 }
 
 // names reports whether a text names a relation, or calls a function, of that name. One
-// with another schema before it is another.
+// with another schema before it is another, and a relation's name stands where one can
+// stand: a variable may have it, too.
 func (f *routine) names(schema, name string, called bool) bool {
 	for i, t := range f.tokens {
-		if !t.IsName() || t.Text != name || called && (i+1 >= len(f.tokens) || !f.tokens[i+1].IsSymbol('(')) {
+		if !t.IsName() || t.Text != name {
 			continue
 		}
-		if i > 1 && f.tokens[i-1].IsSymbol('.') && f.tokens[i-2].IsName() && f.tokens[i-2].Text != schema {
-			continue
+		first := i
+		if i > 1 && f.tokens[i-1].IsSymbol('.') && f.tokens[i-2].IsName() {
+			if first = i - 2; f.tokens[first].Text != schema {
+				continue
+			}
 		}
-		return true
+		if called && i+1 < len(f.tokens) && f.tokens[i+1].IsSymbol('(') || !called && first > 0 && beforeRelation(f.tokens[first-1]) {
+			return true
+		}
+	}
+	return false
+}
+
+// beforeRelation reports whether a relation's name may follow the token.
+func beforeRelation(t sqllex.Token) bool {
+	switch t.Text {
+	case "from", "join", "into", "update", "only", "table", "using", "truncate", "copy", "lock", "(", ",":
+		return t.Kind == sqllex.Word || t.Kind == sqllex.Symbol
 	}
 	return false
 }

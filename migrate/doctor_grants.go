@@ -101,7 +101,7 @@ func (d *doctor) checkTableGrants(ctx context.Context, g *guarded) error {
 		}
 		ours := slices.Contains(d.logins(), role)
 		want := wants(g.class, role != d.cfg.SystemRole)
-		_, excess := compareGranted(list, want)
+		excess := beyond(list, want)
 		if !ours { // of a column is less than of the table
 			excess = slices.DeleteFunc(excess, func(name string) bool {
 				kind, _, column := strings.Cut(name, " (")
@@ -118,13 +118,14 @@ func (d *doctor) checkTableGrants(ctx context.Context, g *guarded) error {
 	return nil
 }
 
-func compareGranted(list []granted, want []string) (grant, revoke []string) {
+// beyond returns what is not wanted of what a role was granted.
+func beyond(list []granted, want []string) []string {
 	have := make([]held, len(list))
 	for i, g := range list {
 		have[i] = g.held
 	}
-	grant, revoke = compare(have, want)
-	return grant, slices.Compact(revoke)
+	_, excess := compare(have, want)
+	return slices.Compact(excess)
 }
 
 func privileges(list []granted) (names []string) {
@@ -184,7 +185,7 @@ func (d *doctor) checkSequenceGrants(ctx context.Context, s sequence) error {
 		if ours {
 			want = []string{"USAGE"}
 		}
-		_, excess := compareGranted(grants[role], want)
+		excess := beyond(grants[role], want)
 		if len(excess) == 0 || d.trustedWith(role) || !ours && !d.reachedByApp(role) {
 			continue
 		}

@@ -47,6 +47,7 @@ func TestDoctor_GrantsAround(t *testing.T) {
 		{"resolve, for all", `GRANT EXECUTE ON FUNCTION ` + resolve + ` TO PUBLIC`, migrate.CodeGrantFunction, "grant on function public.courtroll_resolve_tenant(text,text) to PUBLIC", mild},
 		{"resolve, handed on", `GRANT EXECUTE ON FUNCTION ` + resolve + ` TO {app} WITH GRANT OPTION`, migrate.CodeGrantFunction, "grant on function public.courtroll_resolve_tenant(text,text) to {app}", mild},
 		{"resolve, lacking", `REVOKE EXECUTE ON FUNCTION ` + resolve + ` FROM {app}`, migrate.CodeGrantMissing, "function public.courtroll_resolve_tenant(text,text) for {app}", mild},
+		{"ids, lacking", `REVOKE EXECUTE ON FUNCTION courtroll_uuidv7() FROM PUBLIC; GRANT EXECUTE ON FUNCTION courtroll_uuidv7() TO {system}`, migrate.CodeGrantMissing, "function public.courtroll_uuidv7() for {app}", mild},
 		{"purge, by the app", `GRANT EXECUTE ON FUNCTION ` + purge + ` TO {app}`, migrate.CodeGrantFunction, "grant on function " + purgeName + " to {app}", ""},
 		{"purge, by a stranger", `GRANT EXECUTE ON FUNCTION ` + purge + ` TO {other}`, migrate.CodeGrantFunction, "grant on function " + purgeName + " to {other}", mild},
 		{"purge, for all", `GRANT EXECUTE ON FUNCTION ` + purge + ` TO PUBLIC`, migrate.CodeGrantFunction, "grant on function " + purgeName + " to PUBLIC", ""},

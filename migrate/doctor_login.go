@@ -17,10 +17,10 @@ func (d *doctor) checkLogins(ctx context.Context) error {
 	session := d.rights.session
 	for _, role := range slices.Compact([]string{d.app, session}) {
 		switch {
-		case role == d.app && role != "", d.app != "" && d.reach(role, "")[d.app]:
+		case role == d.app && role != "", d.bound(role):
 			d.judge(role, owners)
 			d.judgeMemberships(role, nil)
-		case role == session && !d.switched():
+		case role == session:
 			d.judgeStranger(role)
 		}
 	}
@@ -34,13 +34,13 @@ func (d *doctor) checkLogins(ctx context.Context) error {
 		d.judgeMemberships(role, []Code{CodeMemberTrusted})
 		d.judgeTied(role)
 	}
+	// The owner, as which our functions run, and those who see every tenant.
+	for _, role := range append(d.trusted(), d.rights.owner) {
+		if r := d.rights.roles[role]; r != nil && !r.isFree() && d.inherits(role) && role != d.app {
+			d.judgeTied(role)
+		}
+	}
 	return nil
-}
-
-// switched reports whether the login of the app's is made another role's by a setting,
-// which is a finding of its own.
-func (d *doctor) switched() bool {
-	return d.rights.session != d.login && d.app != "" && d.reach(d.rights.session, "")[d.app]
 }
 
 // judge reports what a role is and owns itself. Of a superuser nothing else is said:
@@ -95,17 +95,21 @@ func (d *doctor) regrant(role string, o ownership) string {
 	}
 	text := " GRANT " + strings.Join(wants(g.class, role == d.app), ", ") + " ON " + o.Object + to
 	for _, s := range d.sequencesOf[g.OID] {
-		text += " GRANT USAGE ON SEQUENCE " + ident(s.Schema, s.Name) + to
+		text = fmt.Sprintf("%s GRANT USAGE ON SEQUENCE %s%s", text, ident(s.Schema, s.Name), to)
 	}
 	return text
 }
 
 // called is a role by what it is for.
 func (d *doctor) called(role string) string {
-	what := "the login"
+	what := "the role"
 	switch role {
 	case d.app:
 		what = "the app's role"
+	case d.rights.session:
+		what = "the login"
+	case d.rights.owner:
+		what = "the tables' owner"
 	case d.cfg.SystemRole:
 		what = "the system role"
 	case d.cfg.RetentionRole:
@@ -162,16 +166,20 @@ func (d *doctor) judgeMembership(role string, edge []membership, reached map[str
 	if first.to != group {
 		through += fmt.Sprintf(" and so of %q", first.to)
 	}
-	fix := ""
-	for _, m := range edge {
-		fix += "REVOKE " + ident(group) + " FROM " + ident(role)
-		if m.Grantor != "" {
-			fix += " GRANTED BY " + ident(m.Grantor)
-		}
-		fix += " CASCADE; "
+	revokes := make([]string, len(edge))
+	for i, m := range edge {
+		revokes[i] = m.revoke()
 	}
 	d.report(Finding{first.code, severity, "membership of " + role + " in " + group,
-		fmt.Sprintf("%s %s, which %s", d.called(role), through, first.what), strings.TrimSpace(fix)})
+		fmt.Sprintf("%s %s, which %s", d.called(role), through, first.what), strings.Join(revokes, " ")})
+}
+
+func (m membership) revoke() string {
+	by := ""
+	if m.Grantor != "" {
+		by = " GRANTED BY " + ident(m.Grantor)
+	}
+	return "REVOKE " + ident(m.Group) + " FROM " + ident(m.Member) + by + " CASCADE;"
 }
 
 // fits reports whether a membership is what the role is for: system scope may see who
@@ -191,7 +199,7 @@ func (d *doctor) judgeTied(role string) {
 		if !m.Implied && d.reach(m.Group, "")[d.app] {
 			d.report(Finding{CodeMemberApp, SeverityWarning, "membership of " + role + " in " + m.Group,
 				fmt.Sprintf("%s is a member of the app's role %q: the app's policies bind it, and it does its work on some rows alone without an error", d.called(role), d.app),
-				"REVOKE " + ident(m.Group) + " FROM " + ident(role) + " CASCADE;"})
+				m.revoke()})
 		}
 	}
 }
@@ -199,27 +207,7 @@ func (d *doctor) judgeTied(role string) {
 // judgeStranger reports a login of the handle that policies do not confine. What it is
 // may be right for another program, so the cure is another login.
 func (d *doctor) judgeStranger(role string) {
-	var why []string
-	r := d.rights.roles[role]
-	if r != nil {
-		for _, a := range r.attributes() {
-			why = append(why, a.what)
-		}
-	}
-	if r == nil || !r.Super {
-		for _, to := range slices.Sorted(maps.Keys(d.reach(role, ""))) {
-			for _, h := range d.rights.hazards[to] {
-				if h.code == CodeMemberPrivileged && to == role || h.mild {
-					continue
-				}
-				text := h.what
-				if to != role {
-					text = fmt.Sprintf("is a member of %q, which %s", to, h.what)
-				}
-				why = append(why, text)
-			}
-		}
-	}
+	why := d.unconfined(role)
 	fix := "-- make a role for the app, name it in Config.AppRole, run Protect, and put its login into the DSN"
 	if d.app != "" {
 		fix = "-- put the login of " + ident(d.app) + " into the DSN, or that of a member of it"
@@ -232,4 +220,23 @@ func (d *doctor) judgeStranger(role string) {
 		d.report(Finding{CodeLoginNoPolicy, SeverityWarning, "role " + role,
 			fmt.Sprintf("the handle logs in as %q, and the policies are for %q, of which it is no member: it finds every table empty, and the restrictive policy does not bind it", role, d.app), fix})
 	}
+}
+
+// unconfined says what makes a role one that policies do not confine.
+func (d *doctor) unconfined(role string) (why []string) {
+	if r := d.rights.roles[role]; r != nil && r.Super {
+		return []string{"is a superuser"}
+	}
+	for _, to := range slices.Sorted(maps.Keys(d.reach(role, ""))) {
+		for _, h := range d.rights.hazards[to] {
+			switch {
+			case h.mild:
+			case to == role:
+				why = append(why, h.what)
+			default:
+				why = append(why, fmt.Sprintf("is a member of %q, which %s", to, h.what))
+			}
+		}
+	}
+	return why
 }

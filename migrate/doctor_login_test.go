@@ -1,6 +1,7 @@
 package migrate_test
 
 import (
+	"database/sql"
 	"strings"
 	"testing"
 
@@ -41,6 +42,8 @@ func TestDoctor_Login(t *testing.T) {
 		{"reads files", `GRANT pg_read_server_files TO {retention}`, migrate.CodeMemberPredefined, "membership of {retention} in pg_read_server_files", ""},
 		{"system in owner", `GRANT {owner} TO {system}`, migrate.CodeMemberOwner, "membership of {system} in {owner}", migrate.SeverityWarning},
 		{"system in app", `GRANT {app} TO {system}`, migrate.CodeMemberApp, "membership of {system} in {app}", migrate.SeverityWarning},
+		{"owner in app", `GRANT {app} TO {owner}`, migrate.CodeMemberApp, "membership of {owner} in {app}", migrate.SeverityWarning},
+		{"trusted in app", `GRANT {app} TO {reports}`, migrate.CodeMemberApp, "membership of {reports} in {app}", migrate.SeverityWarning},
 		{"retention in app", `GRANT {app} TO {retention}`, migrate.CodeMemberApp, "membership of {retention} in {app}", migrate.SeverityWarning},
 	})
 	t.Run("harmless", func(t *testing.T) {
@@ -90,6 +93,14 @@ func TestDoctor_OtherLogins(t *testing.T) {
 		login = p.sql
 		asks(t, migrate.CodeLoginUnconfined, "role {owner}", "--")
 	})
+	t.Run("owner that made the app's role", func(t *testing.T) {
+		options := `GRANT {app}, {system} TO {owner} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE`
+		if p.super.line(t, `SELECT current_setting('server_version_num')::int >= 160000`) != "true" {
+			options = `ALTER ROLE {owner} NOINHERIT; GRANT {app}, {system} TO {owner} WITH ADMIN OPTION`
+		}
+		p.super.exec(t, p.names.Replace(options))
+		asks(t, migrate.CodeLoginUnconfined, "role {owner}", "--")
+	})
 	t.Run("superuser", func(t *testing.T) {
 		login = p.super.sql
 		asks(t, migrate.CodeLoginUnconfined, "role "+p.super.lines(t, `SELECT current_user`)[0], "--")
@@ -103,4 +114,29 @@ func without(found migrate.Findings, code migrate.Code) (rest []migrate.Finding)
 		}
 	}
 	return rest
+}
+
+// TestDoctor_NewServer has schema and database as a new server has them: of the
+// superuser's, open to all, with an owner who may create.
+func TestDoctor_NewServer(t *testing.T) {
+	t.Parallel()
+	p := newPatient(t)
+	p.super.exec(t, p.names.Replace(`ALTER DATABASE `+p.Name+` OWNER TO CURRENT_USER; ALTER SCHEMA public OWNER TO pg_database_owner;
+		GRANT USAGE ON SCHEMA public TO PUBLIC; GRANT CREATE ON SCHEMA public TO {owner}; GRANT {app}, {system} TO {other} WITH ADMIN OPTION`))
+	if found := p.doctor(t); len(found) > 0 {
+		t.Errorf("found:\n%s", listed(found))
+	}
+}
+
+// TestDoctor_Bare has nothing of ours, and nobody to confine.
+func TestDoctor_Bare(t *testing.T) {
+	t.Parallel()
+	p := setupLibrary(t)
+	for name, login := range map[string]*sql.DB{"app": p.app, "owner": p.sql, "superuser": p.super.sql} {
+		db := p.Open(postgres.New(postgres.Config{Conn: login}), nil)
+		if found, err := migrate.Doctor(t.Context(), db, libraryModels...); err != nil || len(found) == 0 {
+			t.Errorf("%s: %v, found:\n%s", name, err, listed(found))
+		}
+		p.super.exec(t, `DROP TABLE IF EXISTS audit_logs, tenants CASCADE; DROP FUNCTION IF EXISTS courtroll_uuidv7()`)
+	}
 }

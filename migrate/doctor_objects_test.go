@@ -53,6 +53,8 @@ func TestDoctor_Functions(t *testing.T) {
 			CREATE FUNCTION inside() RETURNS bigint LANGUAGE sql SECURITY DEFINER AS 'SELECT count(*) FROM books'; REVOKE ALL ON FUNCTION inside() FROM PUBLIC; GRANT EXECUTE ON FUNCTION inside() TO {reports};
 			CREATE FUNCTION elsewhere() RETURNS bigint LANGUAGE sql SECURITY DEFINER AS 'SELECT count(*) FROM pg_catalog.pg_class';
 			CREATE FUNCTION tenant() RETURNS text LANGUAGE sql AS $$SELECT current_setting('courtroll.tenant_id', true)$$;
+			CREATE FUNCTION variable() RETURNS int LANGUAGE plpgsql SECURITY DEFINER AS 'DECLARE books int := 1; BEGIN books := books + 1; RETURN books; END';
+			CREATE SCHEMA private; CREATE FUNCTION private.every() RETURNS bigint LANGUAGE sql SECURITY DEFINER AS 'SELECT count(*) FROM public.books';
 			CREATE EXTENSION pg_trgm`))
 		if found := p.doctor(t); len(found) > 0 {
 			t.Errorf("found:\n%s", listed(found))

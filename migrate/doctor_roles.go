@@ -27,6 +27,7 @@ type membership struct {
 	Group   string `json:"group"`
 	Grantor string `json:"grantor"` // empty if a REVOKE need not name it
 	Implied bool   `json:"implied"` // nobody granted it
+	Inherit bool   `json:"inherit"` // policies for the group hold for the member
 }
 
 // hazard is what a role may that the app's must not.
@@ -64,8 +65,8 @@ func (d *doctor) findRights(ctx context.Context) error {
 		return err
 	}
 	d.rights.app = d.reach(d.app, "")
-	if bound := d.reach(d.rights.session, ""); d.app != "" && bound[d.app] {
-		maps.Copy(d.rights.app, bound)
+	if d.bound(d.rights.session) {
+		maps.Copy(d.rights.app, d.reach(d.rights.session, ""))
 	}
 	d.findOwner()
 	d.sequencesOf = map[int64][]sequence{}
@@ -92,9 +93,10 @@ func (d *doctor) readRoles(ctx context.Context) error {
 	// Since 16 a REVOKE takes back what one grantor granted. 10 is the first superuser.
 	list, err := readRows[membership](ctx, d.tx, `
 		SELECT m.rolname AS member, g.rolname AS group, CASE WHEN a.grantor <> 10 AND current_setting('server_version_num')::int >= 160000
-			THEN coalesce(o.rolname::text, '') ELSE '' END AS grantor, false AS implied
+			THEN coalesce(o.rolname::text, '') ELSE '' END AS grantor, false AS implied,
+			coalesce((to_jsonb(a)->>'inherit_option')::boolean, m.rolinherit) AS inherit
 		FROM pg_auth_members a JOIN pg_roles m ON m.oid = a.member JOIN pg_roles g ON g.oid = a.roleid LEFT JOIN pg_roles o ON o.oid = a.grantor
-		UNION ALL SELECT pg_get_userbyid(datdba), 'pg_database_owner', '', true FROM pg_database WHERE datname = current_database()
+		UNION ALL SELECT pg_get_userbyid(datdba), 'pg_database_owner', '', true, true FROM pg_database WHERE datname = current_database()
 		ORDER BY 1, 2, 3`)
 	for _, m := range list {
 		if r := d.rights.roles[m.Member]; r != nil {
@@ -169,7 +171,35 @@ func (d *doctor) trail() *guarded {
 // confinedLogin reports whether a role is one that must not own anything.
 func (d *doctor) confinedLogin(role string) bool {
 	return role != "" && (role == d.app || role == d.cfg.SystemRole || role == d.cfg.RetentionRole ||
-		role == d.rights.session && d.app != "" && d.reach(role, "")[d.app])
+		role == d.rights.session && d.bound(role))
+}
+
+// bound reports whether the app's policies hold for a login, which inherits from the
+// app's role or is made that one at once. The tables' owner may be a member of it, as who
+// made it is since 16, and is no login of the app's.
+func (d *doctor) bound(login string) bool {
+	if d.app == "" {
+		return false
+	}
+	owned := 0
+	for _, g := range d.set.list {
+		if g.Owner == login || d.rights.seized[g.OID] == login {
+			owned++
+		}
+	}
+	if login != d.app && 2*owned > len(d.set.list) {
+		return false
+	}
+	return d.inherits(login) || d.login != login && d.inherits(d.login) && d.reach(login, "")[d.app]
+}
+
+// inherits reports whether a role has what the app's has without a SET ROLE.
+func (d *doctor) inherits(role string) bool {
+	if role == d.app {
+		return true
+	}
+	r := d.rights.roles[role]
+	return r != nil && slices.ContainsFunc(r.in, func(m membership) bool { return m.Inherit && d.inherits(m.Group) })
 }
 
 func (d *doctor) findOwner() {

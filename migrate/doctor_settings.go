@@ -159,8 +159,7 @@ const settingPrefix = "courtroll."
 
 // isOff reports whether the server reads a value as false.
 func isOff(value string) bool {
-	value = strings.ToLower(strings.TrimSpace(value))
-	return value != "" && (value == "0" || value == "of" || strings.HasPrefix("off", value) && len(value) > 1 || strings.HasPrefix("false", value) || strings.HasPrefix("no", value))
+	return slices.Contains([]string{"0", "off", "of", "no", "n", "false", "fals", "fal", "fa", "f"}, strings.ToLower(strings.TrimSpace(value)))
 }
 
 // freshSession is what a new connection of the handle begins with.
@@ -193,7 +192,7 @@ func (d *doctor) findFresh(ctx context.Context, conn *sql.Conn) {
 	if err != nil {
 		return
 	}
-	defer session.Close(ctx) //nolint:errcheck // nothing hangs on how it ends
+	defer session.Close(ctx)
 	names := slices.Concat(ourSettings, []string{"role", "session_replication_role", "row_security", "standard_conforming_strings"})
 	var path, values []string
 	if err := session.QueryRow(ctx, `SELECT pg_catalog.current_schemas(false)::text[],
