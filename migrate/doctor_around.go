@@ -146,7 +146,7 @@ func (d *doctor) checkRecords(ctx context.Context) error {
 			}
 			names := privileges(writes)
 			d.report(Finding{CodeGrantRecords, SeverityWarning, "grant on " + t.Schema + "." + t.Name + " to " + role,
-				fmt.Sprintf("%s may %s there: Up takes a version for done, or for never done, that it is not", role, strings.Join(names, ", ")),
+				fmt.Sprintf("%s has %s on it: Up takes a version for done, or for never done, that it is not", role, strings.Join(names, ", ")),
 				revoke(strings.Join(names, ", "), "TABLE "+ident(t.Schema, t.Name), role, writes)})
 		}
 	}
@@ -263,7 +263,7 @@ func (d *doctor) checkCatalogueGrants(ctx context.Context) error {
 			continue
 		}
 		d.report(Finding{CodeGrantCatalogue, SeverityError, "grant on " + e.Object + " to " + e.Role,
-			fmt.Sprintf("%s may %s, which the server keeps from all but superusers: statistics and files hold values of every tenant", e.Role, e.Privilege),
+			fmt.Sprintf("%s has %s on it, which the server keeps from all but superusers: statistics and files hold values of every tenant", e.Role, e.Privilege),
 			"REVOKE " + e.Privilege + " ON " + e.Name + " FROM " + grantees([]string{e.Role}) + " CASCADE;"})
 	}
 	return err

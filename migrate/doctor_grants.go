@@ -138,7 +138,7 @@ func privileges(list []granted) (names []string) {
 // reportUntrusted reports a role that Protect would refuse: nobody spoke of it.
 func (d *doctor) reportUntrusted(g *guarded, role string, list []granted, names []string) {
 	d.report(Finding{CodeGrantUntrusted, SeverityWarning, "grant on " + g.String() + " to " + role,
-		fmt.Sprintf("%s may %s there, and is neither the app's role nor trusted: a policy for it, or BYPASSRLS, is all that it lacks", role, strings.Join(names, ", ")),
+		fmt.Sprintf("%s has %s on it, and is neither the app's role nor trusted: a policy for it, or BYPASSRLS, is all that it lacks", role, strings.Join(names, ", ")),
 		revoke("ALL", "TABLE "+g.sql(), role, list)})
 }
 
@@ -149,7 +149,7 @@ func (d *doctor) reportExcess(g *guarded, role string, list []granted, excess []
 		fix += " GRANT " + strings.Join(wants(g.class, role == d.app), ", ") + " ON TABLE " + g.sql() + " TO " + ident(role) + ";"
 	}
 	code, severity := CodeGrantExcess, SeverityWarning
-	why := fmt.Sprintf("%s may %s there, which no login of the app's needs", role, strings.Join(excess, ", "))
+	why := fmt.Sprintf("%s has %s on it, which no login of the app's needs", role, strings.Join(excess, ", "))
 	for _, name := range excess {
 		kind, _, _ := strings.Cut(name, " ")
 		option := slices.ContainsFunc(list, func(l granted) bool { return l.Grantable && onColumn(l.Privilege, l.Column) == name })
@@ -169,7 +169,7 @@ func (d *doctor) reportExcess(g *guarded, role string, list []granted, excess []
 		}
 	}
 	if code == CodeGrantTrail {
-		why = fmt.Sprintf("%s may %s there: entries of the trail are to be read and added, and nothing else", role, strings.Join(excess, ", "))
+		why = fmt.Sprintf("%s has %s on it: entries of the trail are to be read and added, and nothing else", role, strings.Join(excess, ", "))
 	}
 	d.report(Finding{code, severity, "grant on " + g.String() + " to " + role, why, fix})
 }
@@ -195,7 +195,7 @@ func (d *doctor) checkSequenceGrants(ctx context.Context, s sequence) error {
 			fix += " GRANT USAGE ON " + object + " TO " + ident(role) + ";"
 		}
 		d.report(Finding{CodeGrantSequence, SeverityWarning, "grant on " + s.Schema + "." + s.Name + " to " + role,
-			fmt.Sprintf("%s may %s the sequence: it tells how many rows all tenants have, or gives the next row an id that is taken", role, strings.Join(excess, ", ")), fix})
+			fmt.Sprintf("%s has %s on it: that tells how many rows all tenants have, or gives the next row an id that is taken", role, strings.Join(excess, ", ")), fix})
 	}
 	return nil
 }

@@ -24,6 +24,7 @@ func TestDoctor_Login(t *testing.T) {
 		{"owns a table", `ALTER TABLE books OWNER TO {app}`, migrate.CodeRoleOwner, "table public.books", ""},
 		{"owns the trail", `ALTER TABLE audit_logs OWNER TO {app}`, migrate.CodeRoleOwner, "table public.audit_logs", ""},
 		{"owns the register", `ALTER TABLE tenants OWNER TO {app}`, migrate.CodeRoleOwner, "table public.tenants", ""},
+		{"owns the versions", `ALTER TABLE courtroll_migrations OWNER TO {app}`, migrate.CodeRoleOwner, "table public.courtroll_migrations", ""},
 		{"system owns", `ALTER TABLE tags OWNER TO {system}`, migrate.CodeRoleOwner, "table public.tags", ""},
 		{"owns the schema", `ALTER SCHEMA public OWNER TO {app}`, migrate.CodeRoleOwner, "schema public", ""},
 		{"owns the database", `ALTER DATABASE ` + p.Name + ` OWNER TO {app}`, migrate.CodeRoleOwner, "database " + p.Name, ""},

@@ -68,7 +68,9 @@ func (d *doctor) findRights(ctx context.Context) error {
 	if d.bound(d.rights.session) {
 		maps.Copy(d.rights.app, d.reach(d.rights.session, ""))
 	}
-	d.findOwner()
+	if err := d.findOwner(ctx); err != nil {
+		return err
+	}
 	d.sequencesOf = map[int64][]sequence{}
 	for _, g := range d.set.list {
 		if d.sequencesOf[g.OID], err = d.sequences(ctx, g); err != nil {
@@ -202,7 +204,8 @@ func (d *doctor) inherits(role string) bool {
 	return r != nil && slices.ContainsFunc(r.in, func(m membership) bool { return m.Inherit && d.inherits(m.Group) })
 }
 
-func (d *doctor) findOwner() {
+// findOwner finds whose the tables are, or were, by the policies for the owner.
+func (d *doctor) findOwner(ctx context.Context) error {
 	count := map[string]int{}
 	for _, g := range d.set.list {
 		if !d.confinedLogin(g.Owner) {
@@ -214,11 +217,23 @@ func (d *doctor) findOwner() {
 			d.rights.owner = role
 		}
 	}
+	if d.rights.owner == "" {
+		named, err := queryStrings(ctx, d.tx, `SELECT DISTINCT r.rolname::text FROM pg_policy p JOIN pg_roles r ON r.oid = ANY (p.polroles)
+			WHERE p.polrelid = ANY ($1::bigint[]::oid[]) AND p.polname = 'courtroll_definer' ORDER BY 1`, d.set.oids())
+		if err != nil {
+			return err
+		}
+		named = slices.DeleteFunc(named, d.confinedLogin)
+		if len(named) > 0 {
+			d.rights.owner = named[0]
+		}
+	}
 	for _, g := range d.set.list {
 		if d.confinedLogin(g.Owner) && d.rights.owner != "" {
 			d.rights.seized[g.OID], g.Owner = g.Owner, d.rights.owner
 		}
 	}
+	return nil
 }
 
 // ownership is who owns what the tables depend on.
@@ -233,7 +248,8 @@ type ownership struct {
 func (d *doctor) ownerships(ctx context.Context) ([]ownership, error) {
 	return readRows[ownership](ctx, d.tx, `
 		WITH tables AS (SELECT c.*, n.nspowner, n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-			WHERE c.oid = ANY ($1::bigint[]::oid[]))
+			WHERE c.oid = ANY ($1::bigint[]::oid[]) OR c.relname = '`+recordsTable+`' AND c.relkind = 'r'
+				AND c.relnamespace IN (SELECT relnamespace FROM pg_class WHERE oid = ANY ($1::bigint[]::oid[])))
 		SELECT pg_get_userbyid(relowner) AS role, 'table' AS kind, nspname || '.' || relname AS name, format('%I.%I', nspname, relname) AS object, oid::bigint AS oid FROM tables
 		UNION SELECT pg_get_userbyid(nspowner), 'schema', nspname, format('%I', nspname), 0 FROM tables
 		UNION SELECT pg_get_userbyid(datdba), 'database', datname, format('%I', datname), 0 FROM pg_database WHERE datname = current_database()

@@ -7,6 +7,7 @@ import (
 	"gorm.io/driver/postgres"
 
 	"github.com/courtroll/courtroll/migrate"
+	"github.com/courtroll/courtroll/tenancy"
 )
 
 func TestDoctor_Settings(t *testing.T) {
@@ -29,6 +30,14 @@ func TestDoctor_Settings(t *testing.T) {
 			ALTER ROLE {app} SET search_path = public; ALTER ROLE {other} SET row_security = off`))
 		if found := p.doctor(t); len(found) > 0 {
 			t.Errorf("found:\n%s", listed(found))
+		}
+	})
+	t.Run("a context with a tenant", func(t *testing.T) {
+		cfg := must(pgx.ParseConfig(p.SuperDSN))
+		cfg.User, cfg.Password = p.names.Replace("{app}"), "test"
+		db := p.Open(tenancy.PostgresConfig(cfg), nil)
+		if found, err := migrate.Doctor(tenancy.WithTenant(t.Context(), "acme"), db); err != nil || len(found) > 0 {
+			t.Errorf("%v, found:\n%s", err, listed(found))
 		}
 	})
 	t.Run("DSN", func(t *testing.T) {
