@@ -28,10 +28,9 @@ import (
 // our policies; where there is none, the login is the app's.
 //
 // It reads the catalogue alone, in a read-only transaction, and needs no privilege and
-// no tenant. On a second connection it finds out what a session begins with, and whether a pooler
-// stands between. It
-// may be called at any time and by any number of goroutines. An error means that it
-// could not look: [ErrInTransaction], or the database's.
+// no tenant. On a second connection it finds out what a session begins with, and whether
+// a pooler stands between. It may be called at any time and by any number of goroutines.
+// An error means that it could not look: [ErrInTransaction], or the database's.
 func Doctor(ctx context.Context, db *gorm.DB, models ...any) (Findings, error) {
 	if _, ok := db.Statement.ConnPool.(gorm.TxCommitter); ok {
 		return nil, ErrInTransaction
