@@ -28,10 +28,10 @@ import (
 // our policies; where there is none, the login is the app's.
 //
 // It reads the catalogue alone, in a read-only transaction, and needs no privilege and
-// no tenant. Behind a pooler it opens a second connection for a moment, beside the pool's,
-// to find out by trial whether prepared statements survive there. It may be called at any
-// time and by any number of goroutines. An error means that it could not look:
-// [ErrInTransaction], or the database's.
+// no tenant. On a connection of its own, beside the pool's, it finds out what a session
+// begins with, and behind a pooler by trial whether prepared statements survive there. It
+// may be called at any time and by any number of goroutines. An error means that it could
+// not look: [ErrInTransaction], or the database's.
 func Doctor(ctx context.Context, db *gorm.DB, models ...any) (Findings, error) {
 	if _, ok := db.Statement.ConnPool.(gorm.TxCommitter); ok {
 		return nil, ErrInTransaction
@@ -61,6 +61,15 @@ type doctor struct {
 	app    string                        // the role that policies confine, empty if none is known
 	shared []*guarded                    // tables that are declared shared, of those that exist
 	later  []func(context.Context) error // what findAll found, for when the roles are known
+	rights rights
+
+	sequencesOf map[int64][]sequence // by the table that they are for
+
+	fresh     *freshSession // nil if none could be had
+	schemas   []string      // the search_path of the session at hand
+	database  string
+	standIns  []impostor
+	impostors map[int64]bool // by oid
 
 	modeled     []*audited // the tables that models write
 	uuidHome    string     // the schemas in which the login finds courtroll_uuidv7,
@@ -80,6 +89,7 @@ type doctor struct {
 func (d *doctor) steps() []func(context.Context) error {
 	return []func(context.Context) error{
 		d.checkTables, d.checkPolicies,
+		d.checkLogins, d.checkOwners, d.checkSettings, d.checkPath, d.checkGrants, d.checkObjects,
 		d.checkKeys, d.checkIndexes,
 		d.checkTrail, d.checkColumns, d.checkInstalled, d.checkCapture, d.checkCascades,
 	}
@@ -104,22 +114,16 @@ func (d *doctor) read(ctx context.Context, conn *sql.Conn, models []any) error {
 	}
 	defer tx.Rollback() // it has changed nothing
 	d.protectRun = &protectRun{cfg: Config{Rules: d.rules()}.withDefaults(), db: d.db, tx: reader(conn, tx)}
-	if err := d.findAll(ctx, models); err != nil {
+	d.findFresh(ctx, conn)
+	if d.schemas, err = queryStrings(ctx, d.tx, `SELECT unnest(pg_catalog.current_schemas(false))::text`); err != nil {
 		return err
 	}
-	if err := errors.Join(d.findOurs(ctx), d.findAudited(ctx, models)); err != nil {
-		return err
+	find := []func(context.Context) error{
+		func(ctx context.Context) error { return d.findAll(ctx, models) }, d.findOurs,
+		func(ctx context.Context) error { return d.findAudited(ctx, models) },
+		d.leaveSearchPath, d.findRoles, d.findRights, d.findTrail,
 	}
-	if err := d.leaveSearchPath(ctx); err != nil {
-		return err
-	}
-	if err := d.findRoles(ctx); err != nil {
-		return err
-	}
-	if err := d.findTrail(ctx); err != nil {
-		return err
-	}
-	for _, step := range d.steps() {
+	for _, step := range append(find, d.steps()...) {
 		if err := step(ctx); err != nil {
 			return err
 		}

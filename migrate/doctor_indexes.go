@@ -42,7 +42,7 @@ func (d *doctor) checkIndexes(ctx context.Context) error {
 			return err
 		}
 	}
-	return d.checkDefaults(ctx)
+	return d.checkTenantDefaults(ctx)
 }
 
 // reportUnique reports a unique index without the tenant. Its fix is what Protect does.
@@ -182,8 +182,8 @@ type filling struct {
 // fillsMine is a default that is the session's tenant, or none, as [spelled] leaves it.
 var fillsMine = regexp.MustCompile(`^(select)?(nullif|coalesce)?current_setting'` + regexp.QuoteMeta(models.TenantSetting) + `'(,true)?(,'')?(::\w+)?$`)
 
-// checkDefaults looks at the tenant columns' defaults.
-func (d *doctor) checkDefaults(ctx context.Context) error {
+// checkTenantDefaults looks at the tenant columns' defaults.
+func (d *doctor) checkTenantDefaults(ctx context.Context) error {
 	for _, g := range d.set.list {
 		if g.class == register || g.Kind != "r" {
 			continue

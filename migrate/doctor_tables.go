@@ -190,6 +190,9 @@ func (d *doctor) findUnmodeled(ctx context.Context) error {
 			continue
 		}
 		d.later = append(d.later, func(ctx context.Context) error {
+			if d.impostors[t.OID] {
+				return nil // it has a finding of its own
+			}
 			return d.reportOpen(ctx, t, CodeNoModel, fmt.Sprintf("it has the column %s and no model, so nobody protects it, and the app reaches it", d.column),
 				"until its model is among those that Protect and Doctor are given")
 		})

@@ -171,6 +171,7 @@ func (r *protectRun) leaveSearchPath(ctx context.Context) error {
 		`SET LOCAL search_path = pg_catalog, pg_temp`,
 		`SET LOCAL statement_timeout = 0`,
 		`SET LOCAL standard_conforming_strings = on`,
+		`SET LOCAL quote_all_identifiers = off`,
 	} {
 		if _, err := r.tx.ExecContext(ctx, setting); err != nil {
 			return err

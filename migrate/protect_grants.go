@@ -11,19 +11,19 @@ import (
 // grantable is something with privileges: a table, a sequence or a function of ours.
 type grantable struct {
 	object string // as GRANT has it
-	// acl yields rows (grantee oid, privilege_type, is_grantable, column) for the
+	// acl yields rows (grantee oid, privilege_type, is_grantable, column, grantor, owner) for the
 	// object whose oid is $1.
 	acl string
 	oid int64
 }
 
 const (
-	tableACL = `SELECT x.grantee, x.privilege_type, x.is_grantable, '' AS col FROM pg_class c,
+	tableACL = `SELECT x.grantee, x.privilege_type, x.is_grantable, '' AS col, x.grantor, c.relowner AS owner FROM pg_class c,
 			aclexplode(coalesce(c.relacl, acldefault(CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", c.relowner))) x
 			WHERE c.oid = $1::bigint::oid
-		UNION ALL SELECT x.grantee, x.privilege_type, x.is_grantable, a.attname::text FROM pg_attribute a, aclexplode(a.attacl) x
-			WHERE a.attrelid = $1::bigint::oid AND NOT a.attisdropped`
-	functionACL = `SELECT x.grantee, x.privilege_type, x.is_grantable, '' AS col FROM pg_proc p,
+		UNION ALL SELECT x.grantee, x.privilege_type, x.is_grantable, a.attname::text, x.grantor, c.relowner FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid,
+			aclexplode(a.attacl) x WHERE c.oid = $1::bigint::oid AND NOT a.attisdropped`
+	functionACL = `SELECT x.grantee, x.privilege_type, x.is_grantable, '' AS col, x.grantor, p.proowner AS owner FROM pg_proc p,
 			aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) x WHERE p.oid = $1::bigint::oid`
 )
 
@@ -155,11 +155,7 @@ func (r *protectRun) grantAround(ctx context.Context, g *guarded, role string) e
 	if err := r.grantSchema(ctx, g, role); err != nil {
 		return err
 	}
-	list, err := readRows[sequence](ctx, r.tx, `
-		SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name
-		FROM pg_depend d JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'S' JOIN pg_namespace n ON n.oid = c.relnamespace
-		WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = $1::bigint::oid
-			AND d.deptype IN ('a', 'i') ORDER BY 1`, g.OID)
+	list, err := r.sequences(ctx, g)
 	if err != nil {
 		return err
 	}
@@ -170,6 +166,14 @@ func (r *protectRun) grantAround(ctx context.Context, g *guarded, role string) e
 		}
 	}
 	return nil
+}
+
+func (r *protectRun) sequences(ctx context.Context, g *guarded) ([]sequence, error) {
+	return readRows[sequence](ctx, r.tx, `
+		SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name
+		FROM pg_depend d JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'S' JOIN pg_namespace n ON n.oid = c.relnamespace
+		WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = $1::bigint::oid
+			AND d.deptype IN ('a', 'i') ORDER BY 1`, g.OID)
 }
 
 func (r *protectRun) grantSchema(ctx context.Context, g *guarded, role string) error {

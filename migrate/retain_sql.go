@@ -43,12 +43,15 @@ func (r *protectRun) findRetention(ctx context.Context) error {
 		if g.class != auditTrail {
 			continue
 		}
-		have, err := r.readFunction(ctx, ident(g.Schema, purgeFunction)+`(`+purgeArgs+`)`)
+		// By name: a login that may not use the schema cannot ask for a signature.
+		comments, err := queryStrings(ctx, r.tx, `SELECT obj_description(p.oid, 'pg_proc') FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+			WHERE n.nspname = $1 AND p.proname = $2 AND obj_description(p.oid, 'pg_proc') IS NOT NULL`, g.Schema, purgeFunction)
 		if err != nil {
 			return err
 		}
-		if have != nil {
-			_, r.retains = readNote(have.Comment)
+		for _, comment := range comments {
+			_, ours := readNote(comment)
+			r.retains = r.retains || ours
 		}
 	}
 	return nil
