@@ -23,9 +23,11 @@ type ourFunction struct {
 func (d *doctor) checkFunctionGrants(ctx context.Context) error {
 	called := []string{models.ResolveFunction, models.RecordFunction, models.AdmitFunction}
 	const ids = "courtroll_uuidv7" // is for everybody, and the trail's statements call it
+	signatures := []string{models.ResolveFunction + "(text, text)", models.RecordFunction + "(uuid, text, text, text, text, text, jsonb)", models.AdmitFunction + "(text, text)", ids + "()"}
 	list, err := readRows[ourFunction](ctx, d.tx, `SELECT p.oid::bigint AS oid, p.proname AS name, p.oid::regprocedure::text AS signature
 		FROM pg_proc p WHERE p.pronamespace IN (SELECT relnamespace FROM pg_class WHERE oid = ANY ($1::bigint[]::oid[]))
-			AND (p.proname = ANY ($2::text[]) OR obj_description(p.oid, 'pg_proc') LIKE '`+notePrefix+`{%') ORDER BY 3`, d.set.oids(), append(slices.Clone(called), ids))
+			AND (p.proname || '(' || oidvectortypes(p.proargtypes) || ')' = ANY ($2::text[]) OR EXISTS (SELECT FROM pg_description n
+				WHERE n.objoid = p.oid AND n.classoid = 'pg_proc'::regclass AND n.description LIKE '`+notePrefix+`{%')) ORDER BY 3`, d.set.oids(), signatures)
 	if err != nil {
 		return err
 	}

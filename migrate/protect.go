@@ -53,7 +53,8 @@ type Report struct {
 //   - AppRole may SELECT, INSERT, UPDATE and DELETE on the app's tables, SELECT and
 //     INSERT on audit_logs, SELECT on tenants and UPDATE its columns name, logo and
 //     updated_at; SystemRole likewise, and all four on tenants. Both may use the
-//     columns' sequences and run our three functions. All else on these is revoked.
+//     columns' sequences and run our three functions. All else on these is revoked, and
+//     everything on courtroll_migrations.
 //
 // Everything is one transaction: an error, of which most are a [ProtectError], leaves
 // the database as it was. It takes ACCESS EXCLUSIVE locks on the tables that it

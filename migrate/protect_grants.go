@@ -69,7 +69,31 @@ func (r *protectRun) ensureGrants(ctx context.Context) error {
 			}
 		}
 	}
-	return r.grantFunctions(ctx)
+	if err := r.grantFunctions(ctx); err != nil {
+		return err
+	}
+	return r.closeVersions(ctx)
+}
+
+// closeVersions takes from both logins, and from everybody, the table in which Up looks
+// what it has done: privileges that the owner grants by default reach it, too.
+func (r *protectRun) closeVersions(ctx context.Context) error {
+	list, err := readRows[sequence](ctx, r.tx, `SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name
+		FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+		WHERE c.relname = $1 AND c.relkind = 'r' AND n.oid IN (SELECT relnamespace FROM pg_class WHERE oid = ANY ($2::bigint[]::oid[]))`,
+		models.MigrationsTable, r.set.oids())
+	if err != nil {
+		return err
+	}
+	for _, t := range list {
+		object := grantable{object: `TABLE ` + ident(t.Schema, t.Name), acl: tableACL, oid: t.OID}
+		for _, role := range append(r.logins(), public) {
+			if err := r.setPrivileges(ctx, object, role, nil); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // held is what a role has on an object.
