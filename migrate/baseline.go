@@ -100,11 +100,3 @@ func (b Baseline) Apply(found Findings) (left, accepted Findings, stale Baseline
 	}
 	return left, accepted, stale
 }
-
-// codes are those of the constants of type [Code].
-func codes() []Code {
-	return []Code{
-		CodeNotUp, CodeNoTable, CodeUnclassified, CodeSharedTenant, CodeNoModel, CodeTenantMissing, CodeTenantNull, CodeTenantType, CodeTableKind,
-		CodeRLSOff, CodeRLSNotForced, CodePolicyMissing, CodePolicyAltered, CodePolicyNoCheck, CodePolicyPerRow, CodePolicyForeign,
-	}
-}

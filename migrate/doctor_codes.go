@@ -76,3 +76,28 @@ const (
 	CodeRule              Code = "rewrite-rule"
 	CodeForeignTable      Code = "foreign-table" // that leads back into this database
 )
+
+// codes are all constants of type [Code].
+func codes() []Code {
+	return []Code{
+		CodeNotUp, CodeNoTable, CodeUnclassified, CodeSharedTenant, CodeNoModel, CodeTenantMissing, CodeTenantNull, CodeTenantType, CodeTableKind,
+		CodeRLSOff, CodeRLSNotForced, CodePolicyMissing, CodePolicyAltered, CodePolicyNoCheck, CodePolicyPerRow, CodePolicyForeign, CodeLoginUnconfined,
+		CodeLoginNoPolicy, CodeRoleSuperuser, CodeRoleBypassRLS, CodeRoleCreateRole, CodeRoleReplication, CodeRoleOwner, CodeMemberOwner, CodeMemberSystem,
+		CodeMemberTrusted, CodeMemberRetention, CodeMemberPrivileged, CodeMemberPredefined, CodeMemberApp, CodeTableOwner, CodeSettingPreset,
+		CodeSettingRole, CodeSettingReplica, CodeSettingRowSecurity, CodeSettingStrings, CodeSettingAsync, CodeSearchPath, CodeTableShadowed,
+		CodeGrantExcess, CodeGrantTrail, CodeGrantUntrusted, CodeGrantMissing, CodeGrantSequence, CodeGrantFunction, CodeGrantRecords, CodeGrantDefault,
+		CodeGrantParameter, CodeGrantCatalogue, CodeSchemaCreate, CodeDatabaseCreate, CodeViewDefiner, CodeViewMaterialized, CodeFunctionDefiner,
+		CodeFunctionLeakproof, CodeFunctionSetting, CodeRule, CodeForeignTable,
+		CodeCaptureOutdated,
+		CodeCascadeUncaptured, CodeCascadeAcross,
+		CodeColumnMissing, CodeColumnType, CodeColumnNull, CodeColumnNotNull, CodeColumnDefault, CodeNoPrimaryKey, CodeSlugNotUnique,
+		CodeFunctionMissing, CodeFunctionAltered, CodeFunctionOwner, CodeFunctionShadowed,
+		CodeUniqueNoTenant, CodeExclusionNoTenant, CodeTenantIndexMissing, CodeTenantDefault,
+		CodeForeignKeyNoTenant, CodeForeignKeyMissing, CodeForeignKeyAltered, CodeForeignKeyCrossed, CodeForeignKeyNotEnforced, CodeForeignKeyNotValid,
+		CodeForeignKeyUnproven, CodeForeignKeySetsTenant, CodeForeignKeyUnprotected, CodeConstraintTriggersOff, CodeCompositeKeyMissing,
+		CodePoolerStatements,
+		CodeNotAppendOnly, CodeTriggerMissing, CodeTriggerDisabled, CodeTriggerAltered, CodeTrailTrigger, CodeTrailKey, CodeTrailReferenced, CodeTrailUnique,
+		CodeTriggerBinds, CodeTriggerDefiner, CodeOwnerChanged, CodeUnlogged,
+		CodeNoVersions, CodeVersionPending, CodeVersionChecksum, CodeVersionUnknown, CodeIndexMissing, CodeIndexInvalid,
+	}
+}

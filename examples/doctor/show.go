@@ -71,6 +71,9 @@ var injuries = []injury{
 	{migrate.CodePolicyAltered, `ALTER POLICY courtroll_floor ON revisions USING (true)`},
 	{migrate.CodePolicyForeign, `CREATE POLICY backlog ON revisions USING (minor)`},
 	{migrate.CodeTenantNull, `ALTER TABLE revisions ALTER COLUMN tenant_id DROP NOT NULL`},
+	{migrate.CodeGrantExcess, `GRANT TRUNCATE ON pages TO PUBLIC`},
+	{migrate.CodeViewDefiner, `CREATE VIEW latest AS SELECT title, edited_at FROM pages; GRANT SELECT ON latest TO PUBLIC`},
+	{migrate.CodeTriggerDisabled, `ALTER TABLE audit_logs DISABLE TRIGGER courtroll_append_only`},
 	{migrate.CodeNoModel, `CREATE TABLE drafts (tenant_id text, body text); GRANT SELECT ON drafts TO PUBLIC`},
 }
 
