@@ -28,7 +28,7 @@ test: ## Run the tests
 
 newest: ## Run the tests of what is sent otherwise to PostgreSQL 18 (COURTROLL_PG_BIN picks the server)
 	$(GO) test ./audit/... ./models ./tests/replay ./tests/durability
-	$(GO) test -run 'Capture|Audit|Trail|Tx_|Same|Order|Budget|Escape|Secrets|Large' ./tests ./migrate
+	$(GO) test -run 'Capture|Audit|Trail|Tx_|Order|Budget|Escape|Secrets|Doctor_Sound' ./tests ./migrate
 
 race: ## Run with the race detector the tests of what an app's goroutines share, without those of RACE_SKIP
 	$(GO) test -race -timeout 20m -skip '$(RACE_SKIP)' $$($(GO) list ./... | grep -v -e /migrate$$ -e /lifecycle$$ -e /examples/ -e /internal/pgtest -e /tests/retention$$ -e /tests/performance$$ -e /tests/scale$$ -e /tests/realdata$$)
