@@ -30,7 +30,7 @@ func (d *doctor) examine(ctx context.Context, app *gorm.DB) (result, error) {
 	}
 	r := result{baseline: d.baseline, at: d.at}
 	r.left, r.accepted, r.stale = d.baseline.Apply(found)
-	fmt.Fprintf(d.progress, "Found:    %d, of which %d are accepted\n", len(found), len(r.accepted))
+	fmt.Fprintf(d.progress, "Found:    %d, accepted: %d\n", len(found), len(r.accepted))
 	for _, entry := range r.stale {
 		fmt.Fprintf(d.progress, "  stale, for it is not found any more: %s\n", printable(entry.String()))
 	}
@@ -44,6 +44,9 @@ func (d *doctor) examineNamed(ctx context.Context) (migrate.Findings, error) {
 		return nil, err
 	}
 	defer demo.ClosePool(app)
+	if d.models != nil {
+		fmt.Fprintln(d.progress, "Models:   the quickstart's. Is this another app's database, put its own in their place, or take -all")
+	}
 	r, err := d.examine(ctx, app)
 	if err != nil {
 		return nil, err
