@@ -246,13 +246,14 @@ func (d *doctor) unconfined(role string) (why []string) {
 	if r := d.rights.roles[role]; r != nil && r.Super {
 		return []string{"is a superuser"}
 	}
+	for _, h := range d.rights.hazards[role] {
+		if !h.mild {
+			why = append(why, h.what)
+		}
+	}
 	for _, to := range slices.Sorted(maps.Keys(d.reach(role, ""))) {
 		for _, h := range d.rights.hazards[to] {
-			switch {
-			case h.mild:
-			case to == role:
-				why = append(why, h.what)
-			default:
+			if to != role && !h.mild {
 				why = append(why, fmt.Sprintf("is a member of %q, which %s", to, h.what))
 			}
 		}
