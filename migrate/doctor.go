@@ -22,7 +22,7 @@ import (
 // are on it, their Rules and exclusions count. To the models it adds those of the Rules and those
 // that they refer to. With no model at all, every table that has the tenant column is
 // taken for one of the app's. A handle of the tables' owner works, and its login is a
-// finding.
+// finding: which versions Up has applied, nobody but the owner can read.
 //
 // Which role is the app's, which sees every tenant and which are trusted is read from
 // our policies; where there is none, the login is the app's.

@@ -150,6 +150,7 @@ func (d *doctor) reportExcess(g *guarded, role string, list []granted, excess []
 	}
 	code, severity := CodeGrantExcess, SeverityWarning
 	why := fmt.Sprintf("%s has %s on it, which no login of the app's needs", role, strings.Join(excess, ", "))
+	var follows []string
 	for _, name := range excess {
 		kind, _, _ := strings.Cut(name, " ")
 		option := slices.ContainsFunc(list, func(l granted) bool { return l.Grantable && onColumn(l.Privilege, l.Column) == name })
@@ -158,15 +159,18 @@ func (d *doctor) reportExcess(g *guarded, role string, list []granted, excess []
 		case wanted && option:
 			why += ", and hand it on to others"
 		case kind == "TRUNCATE":
-			severity, why = SeverityError, why+": TRUNCATE empties the table for all tenants, past every policy"
+			severity, follows = SeverityError, append(follows, "TRUNCATE empties the table for all tenants, past every policy")
 		case kind == "TRIGGER":
-			severity, why = SeverityError, why+": a trigger runs with the rights of whoever writes the table next"
+			severity, follows = SeverityError, append(follows, "a trigger runs with the rights of whoever writes the table next")
 		case kind == "INSERT" || kind == "UPDATE" || kind == "DELETE":
 			severity = SeverityError
 		}
 		if g.class == auditTrail && (kind == "UPDATE" || kind == "DELETE" || kind == "TRUNCATE") {
 			code, severity = CodeGrantTrail, SeverityError
 		}
+	}
+	if len(follows) > 0 {
+		why += ": " + strings.Join(follows, "; ")
 	}
 	if code == CodeGrantTrail {
 		why = fmt.Sprintf("%s has %s on it: entries of the trail are to be read and added, and nothing else", role, strings.Join(excess, ", "))

@@ -122,7 +122,7 @@ func (d *doctor) checkLeading(ctx context.Context, g *guarded, have []*unique) e
 	}
 	d.report(Finding{CodeTenantIndexMissing, SeverityWarning, "table " + g.String(),
 		"no index begins with the tenant column: whatever a tenant asks for, the rows of all tenants are read, and how long it takes tells of them",
-		fmt.Sprintf("CREATE INDEX CONCURRENTLY %sON %s (%s)", name, g.sql(), ident(g.column))})
+		fmt.Sprintf("CREATE INDEX CONCURRENTLY %sON %s (%s);", name, g.sql(), ident(g.column))})
 	return nil
 }
 

@@ -140,11 +140,30 @@ func (d *doctor) judgeMemberships(role string, tolerated []Code) {
 	}
 }
 
-func (d *doctor) judgeMembership(role string, edge []membership, reached map[string]bool, tolerated []Code) {
-	type way struct {
-		hazard
-		to string
+// way is a hazard and the role that a membership leads to it by.
+type way struct {
+	hazard
+	to string
+}
+
+// told says what the first of the ways leads to, and what else the same role may.
+func told(ways []way) (text string) {
+	said := map[Code]bool{}
+	for _, w := range ways {
+		if w.to != ways[0].to || said[w.code] {
+			continue
+		}
+		if said[w.code] = true; text != "" {
+			text += "; it also "
+		}
+		if text += w.what; w.follows != "" {
+			text += ": " + w.follows
+		}
 	}
+	return text
+}
+
+func (d *doctor) judgeMembership(role string, edge []membership, reached map[string]bool, tolerated []Code) {
 	var ways []way
 	for _, to := range slices.Sorted(maps.Keys(reached)) {
 		for _, h := range d.rights.hazards[to] {
@@ -171,7 +190,7 @@ func (d *doctor) judgeMembership(role string, edge []membership, reached map[str
 		revokes[i] = m.revoke()
 	}
 	d.report(Finding{first.code, severity, "membership of " + role + " in " + group,
-		fmt.Sprintf("%s %s, which %s", d.called(role), through, first.what), strings.Join(revokes, " ")})
+		fmt.Sprintf("%s %s, which %s", d.called(role), through, told(ways)), strings.Join(revokes, " ")})
 }
 
 func (m membership) revoke() string {
@@ -227,13 +246,14 @@ func (d *doctor) unconfined(role string) (why []string) {
 	if r := d.rights.roles[role]; r != nil && r.Super {
 		return []string{"is a superuser"}
 	}
+	for _, h := range d.rights.hazards[role] {
+		if !h.mild {
+			why = append(why, h.what)
+		}
+	}
 	for _, to := range slices.Sorted(maps.Keys(d.reach(role, ""))) {
 		for _, h := range d.rights.hazards[to] {
-			switch {
-			case h.mild:
-			case to == role:
-				why = append(why, h.what)
-			default:
+			if to != role && !h.mild {
 				why = append(why, fmt.Sprintf("is a member of %q, which %s", to, h.what))
 			}
 		}

@@ -183,7 +183,7 @@ func (d *doctor) checkForeign(g *guarded, name string, p present) {
 		return
 	}
 	d.report(Finding{CodePolicyForeign, SeverityWarning, "policy " + g.String() + "." + name,
-		fmt.Sprintf("it is not ours, and opens rows to %s whatever the tenant: also to what runs with the rights of one of them, as views and functions of the owner's do", strings.Join(open, ", ")),
+		fmt.Sprintf("it is not ours, and opens rows to %s whatever the tenant: also to what runs with the rights of somebody among these, as views and functions of the owner's do", strings.Join(open, ", ")),
 		"DROP POLICY " + ident(name) + " ON " + g.sql() + ";"})
 }
 

@@ -32,9 +32,10 @@ type membership struct {
 
 // hazard is what a role may that the app's must not.
 type hazard struct {
-	code Code // of a membership in it
-	what string
-	mild bool // it is no way around the policies by itself
+	code    Code // of a membership in it
+	what    string
+	follows string // what it leads to, empty if that says it
+	mild    bool   // it is no way around the policies by itself
 }
 
 // rights is who may what on this server, as far as it matters here.
@@ -264,8 +265,8 @@ var observing = []string{"pg_monitor", "pg_read_all_stats", "pg_stat_scan_tables
 
 // findHazards lists for each role what makes its members dangerous.
 func (d *doctor) findHazards(ctx context.Context) error {
-	add := func(role string, code Code, mild bool, format string, args ...any) {
-		d.rights.hazards[role] = append(d.rights.hazards[role], hazard{code, fmt.Sprintf(format, args...), mild})
+	add := func(role string, code Code, what, follows string) {
+		d.rights.hazards[role] = append(d.rights.hazards[role], hazard{code: code, what: what, follows: follows})
 	}
 	owners, err := d.ownerships(ctx)
 	if err != nil {
@@ -273,23 +274,24 @@ func (d *doctor) findHazards(ctx context.Context) error {
 	}
 	for name, r := range d.rights.roles {
 		for _, a := range r.attributes() {
-			add(name, CodeMemberPrivileged, false, "%s", a.what)
+			add(name, CodeMemberPrivileged, a.what, a.follows)
 		}
 		if strings.HasPrefix(name, "pg_") && !slices.Contains(harmless, name) {
-			add(name, CodeMemberPredefined, slices.Contains(observing, name), "is a predefined role that reaches past what is granted to the app")
+			d.rights.hazards[name] = append(d.rights.hazards[name], hazard{CodeMemberPredefined,
+				"is a predefined role that reaches past what is granted to the app", "", slices.Contains(observing, name)})
 		}
 	}
 	for _, o := range owners {
-		add(o.Role, CodeMemberOwner, false, "owns %s %s", o.Kind, o.Name)
+		add(o.Role, CodeMemberOwner, "owns "+o.Kind+" "+o.Name, "an owner takes off policies, triggers and grants")
 	}
 	if d.cfg.SystemRole != "" {
-		add(d.cfg.SystemRole, CodeMemberSystem, false, "is the system role: policies for it hold for its members without any SET ROLE")
+		add(d.cfg.SystemRole, CodeMemberSystem, "is the system role", "policies for it hold for its members without any SET ROLE")
 	}
 	if d.cfg.RetentionRole != "" {
-		add(d.cfg.RetentionRole, CodeMemberRetention, false, "removes entries of the trail")
+		add(d.cfg.RetentionRole, CodeMemberRetention, "removes entries of the trail", "")
 	}
 	for _, role := range d.cfg.TrustedRoles {
-		add(role, CodeMemberTrusted, false, "is trusted with the rows of every tenant")
+		add(role, CodeMemberTrusted, "is trusted with the rows of every tenant", "")
 	}
 	return nil
 }

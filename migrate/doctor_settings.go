@@ -139,7 +139,7 @@ type fault struct {
 func (d *doctor) faulty(name, value string) (fault, bool) {
 	switch {
 	case strings.HasPrefix(name, settingPrefix) && value != "":
-		return fault{CodeSettingPreset, SeverityError, "what nobody set belongs to whom it names, and no statement fails for want of a tenant"}, true
+		return fault{CodeSettingPreset, SeverityError, ledBy(name)}, true
 	case (name == "role" || name == "session_authorization") && value != "" && value != "none" && value != "default" && !d.reach(value, "")[d.app]:
 		return fault{CodeSettingRole, SeverityError, fmt.Sprintf("statements run as %q, and the policies for the app's role do not count", value)}, true
 	case name == "session_replication_role" && strings.EqualFold(value, "replica"):
@@ -152,6 +152,19 @@ func (d *doctor) faulty(name, value string) (fault, bool) {
 		return fault{CodeSettingAsync, SeverityWarning, "a crash loses what was committed shortly before, with its entries in the trail"}, true
 	}
 	return fault{}, false
+}
+
+// ledBy says what follows where a session begins with one of our settings.
+func ledBy(name string) string {
+	switch name {
+	case models.TenantSetting:
+		return "SQL that sets no tenant sees and writes the rows of this one, instead of none"
+	case models.ActorSetting, models.RequestSetting:
+		return "a change of which nobody said whose it is enters the trail with it"
+	case models.CapturedSetting:
+		return "the triggers take changes for recorded that nobody has recorded"
+	}
+	return "what the library opens for one statement of its own is open to all"
 }
 
 // settingPrefix begins the names of our settings.

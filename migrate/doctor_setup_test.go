@@ -155,6 +155,10 @@ func (p *patient) cure(t testing.TB, found migrate.Findings) {
 	t.Helper()
 	const denied = "42501"
 	for _, f := range found {
+		last := f.Fix[strings.LastIndex(f.Fix, "\n")+1:]
+		if statement, _, _ := strings.Cut(last, "--"); statement != "" && !strings.HasSuffix(strings.TrimSpace(statement), ";") {
+			t.Errorf("the fix of %s has no end, and cannot stand before another: %s", f, f.Fix)
+		}
 		_, err := p.sql.ExecContext(t.Context(), f.Fix)
 		var pg *pgconn.PgError
 		if errors.As(err, &pg) && pg.Code == denied {

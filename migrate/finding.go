@@ -32,8 +32,9 @@ type Finding struct {
 	// Why is a sentence: what is there, and what it leads to. It has no row's values.
 	Why string `json:"why"`
 	// Fix is SQL that ends the finding, for the object's owner to run, or for a
-	// superuser where it is about roles and settings. It is one text of one or more
-	// statements. Where SQL cannot do it, it is an SQL comment that says what does.
+	// superuser where it is about roles, settings or the server's own triggers. It is
+	// one text of one or more statements, to be run as one transaction unless one is
+	// CONCURRENTLY. Where SQL cannot do it, it is an SQL comment that says what does.
 	Fix string `json:"fix"`
 }
 

@@ -6,6 +6,7 @@
 // With -dsn, or else with DATABASE_URL, it examines that database, as that login, which
 // should be the app's. It makes and changes nothing there: all is one read-only
 // transaction. The models are the quickstart's. Put yours in their place, or take -all.
+// A copy of it leaves out show.go, and has an error where that is called.
 //
 // Without either it makes a private database, as the quickstart's is, shows that nothing
 // is found, breaks some guarantees by hand, prints what is found, runs the fixes, and

@@ -56,7 +56,7 @@ func TestPrivate_Table(t *testing.T) {
 			t.Errorf("the result lacks %q", want)
 		}
 	}
-	if first, _, _ := strings.Cut(progress, "Broken"); !strings.Contains(first, "Found:    0,") || !strings.HasSuffix(progress, "Found:    0, of which 0 are accepted\n") {
+	if first, _, _ := strings.Cut(progress, "Broken"); !strings.Contains(first, "Found:    0,") || !strings.HasSuffix(progress, "Found:    0, accepted: 0\n") {
 		t.Error("something was found before anything was broken, or after the fixes")
 	}
 	if len(left) > 0 || t.Failed() {
@@ -77,7 +77,7 @@ func TestPrivate_JSON(t *testing.T) {
 	if len(found) < len(injuries)-1 || slices.ContainsFunc(found, func(f migrate.Finding) bool { return f.Code == migrate.CodeRLSNotForced }) {
 		t.Errorf("found %v", found)
 	}
-	if !strings.Contains(progress, "stale, for it is not found any more: rls-disabled: table public.pages\n") || !strings.HasSuffix(progress, "Found:    1, of which 1 are accepted\n  stale, for it is not found any more: rls-disabled: table public.pages\n") {
+	if !strings.Contains(progress, "stale, for it is not found any more: rls-disabled: table public.pages\n") || !strings.HasSuffix(progress, "Found:    1, accepted: 1\n  stale, for it is not found any more: rls-disabled: table public.pages\n") {
 		t.Errorf("nothing is said of the baseline, or what it accepts was fixed:\n%s", progress)
 	}
 	if len(left) > 0 {
@@ -93,9 +93,13 @@ type log struct {
 			RuleIndex     int
 			Locations     []struct {
 				LogicalLocations []struct{ Kind, Name, FullyQualifiedName string }
-				PhysicalLocation struct{ ArtifactLocation struct{ URI string } }
+				PhysicalLocation struct {
+					ArtifactLocation struct{ URI string }
+					Region           struct{ StartLine int }
+				}
 			}
-			Suppressions []struct{ Justification string }
+			Suppressions        []struct{ Justification string }
+			PartialFingerprints struct{ PrimaryLocationLineHash string }
 		}
 		Tool struct {
 			Driver struct {
@@ -122,16 +126,17 @@ func TestPrivate_SARIF(t *testing.T) {
 	if len(run.Results) < len(injuries) {
 		t.Errorf("%d results of %d", len(run.Results), len(injuries))
 	}
-	suppressed := 0
+	suppressed, prints := 0, map[string]bool{}
 	for _, r := range run.Results {
 		rule, place := run.Tool.Driver.Rules[r.RuleIndex], r.Locations[0]
 		name := place.LogicalLocations[0]
-		if rule.ID != r.RuleID || !strings.Contains(rule.Help.Text, "-- "+name.Kind+" "+name.FullyQualifiedName+"\n") || !strings.HasSuffix(name.FullyQualifiedName, "."+name.Name) {
+		if rule.ID != r.RuleID || !strings.Contains(rule.Help.Text, "-- "+name.Kind+" "+name.FullyQualifiedName+"\n") || !strings.HasSuffix("."+name.FullyQualifiedName, "."+name.Name) {
 			t.Errorf("result %+v has the rule %+v", r, rule)
 		}
-		if place.PhysicalLocation.ArtifactLocation.URI != "deploy/doctor.json" {
-			t.Errorf("result %+v is at no file", r)
+		if at := place.PhysicalLocation; at.ArtifactLocation.URI != "deploy/doctor.json" || at.Region.StartLine != 1 {
+			t.Errorf("result %+v is at no line of the file", r)
 		}
+		prints[r.PartialFingerprints.PrimaryLocationLineHash] = true
 		for _, s := range r.Suppressions {
 			suppressed++
 			if r.RuleID != "rls-not-forced" || s.Justification != "a test" {
@@ -139,8 +144,8 @@ func TestPrivate_SARIF(t *testing.T) {
 			}
 		}
 	}
-	if suppressed != 1 || t.Failed() {
-		t.Errorf("%d results are suppressed\n%s", suppressed, out)
+	if suppressed != 1 || len(prints) != len(run.Results) || t.Failed() {
+		t.Errorf("%d results are suppressed, and %d of %d can be told apart\n%s", suppressed, len(prints), len(run.Results), out)
 	}
 }
 
@@ -160,6 +165,22 @@ func schema(t *testing.T) *jsonschema.Schema {
 	compiled, err := compiler.Compile("sarif.json")
 	noError(t, err)
 	return compiled
+}
+
+func TestShort(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]string{
+		"public.pages":                "pages",
+		"public.pages.courtroll_app":  "courtroll_app",
+		"shop_app":                    "shop_app",
+		"on public.pages to PUBLIC":   "on public.pages to PUBLIC",
+		"public.peek()":               "peek()",
+		"public.peek(x.kind, bigint)": "peek(x.kind, bigint)",
+	} {
+		if got := short(name); got != want {
+			t.Errorf("of %q it is %q", name, got)
+		}
+	}
 }
 
 // TestNamed: a database that somebody names is examined and stays as it is.

@@ -38,7 +38,7 @@ func printTable(out io.Writer, r result) error {
 		t.AppendRow(table.Row{f.Severity, f.Code, printable(f.Object), printable(f.Why)})
 		fmt.Fprintf(&fixes, "\n-- %s: %s\n%s\n", f.Code, printable(f.Object), f.Fix)
 	}
-	_, err := fmt.Fprintf(out, "\n%s\n\n-- The fixes, for the tables' owner, or a superuser where they are about roles.\n%s", t.Render(), fixes.String())
+	_, err := fmt.Fprintf(out, "\n%s\n\n-- The fixes, for the tables' owner, or a superuser where they are about roles, settings or the\n-- server's own triggers. Run each as one transaction, and look again: one fault can hide another.\n%s", t.Render(), fixes.String())
 	return err
 }
 

@@ -6,50 +6,11 @@ import (
 	"fmt"
 	"slices"
 
-	"gorm.io/gorm"
-
 	"github.com/courtroll/courtroll/audit"
 	"github.com/courtroll/courtroll/examples/internal/demo"
 	"github.com/courtroll/courtroll/examples/quickstart/wiki"
 	"github.com/courtroll/courtroll/migrate"
-	"github.com/courtroll/courtroll/tenancy"
 )
-
-// result is one examination.
-type result struct {
-	left, accepted migrate.Findings
-	stale          migrate.Baseline
-	baseline       migrate.Baseline // says why what is accepted is
-	at             string           // the file at which results are shown, empty for none
-}
-
-func (d *doctor) examine(ctx context.Context, app *gorm.DB) (result, error) {
-	found, err := migrate.Doctor(ctx, app, d.models...)
-	if err != nil {
-		return result{}, err
-	}
-	r := result{baseline: d.baseline, at: d.at}
-	r.left, r.accepted, r.stale = d.baseline.Apply(found)
-	fmt.Fprintf(d.progress, "Found:    %d, of which %d are accepted\n", len(found), len(r.accepted))
-	for _, entry := range r.stale {
-		fmt.Fprintf(d.progress, "  stale, for it is not found any more: %s\n", printable(entry.String()))
-	}
-	return r, nil
-}
-
-// examineNamed examines the database that somebody named.
-func (d *doctor) examineNamed(ctx context.Context) (migrate.Findings, error) {
-	app, err := gorm.Open(tenancy.Postgres(d.dsn), demo.Silent())
-	if err != nil {
-		return nil, err
-	}
-	defer demo.ClosePool(app)
-	r, err := d.examine(ctx, app)
-	if err != nil {
-		return nil, err
-	}
-	return r.left, d.print(d.out, r)
-}
 
 // examinePrivate examines a database of its own, on a private server if url is empty.
 func (d *doctor) examinePrivate(ctx context.Context, url string) (left migrate.Findings, err error) {
