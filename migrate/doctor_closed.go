@@ -117,6 +117,9 @@ func (d *doctor) moved(ctx context.Context, s *schema.Schema, t *guarded) error 
 // checkPrimary reports a primary key of other columns than the model's, which is unique
 // across tenants by what they write.
 func (d *doctor) checkPrimary(g *guarded, u *unique) {
+	if !u.Primary || slices.Contains(u.Columns, g.column) {
+		return
+	}
 	var key []string
 	for _, s := range d.set.schemas {
 		if d.set.byName[s.Table] != g {
