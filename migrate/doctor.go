@@ -57,11 +57,12 @@ type doctor struct {
 	column   string // the tenant column
 	modelled bool   // there are models to compare with
 
-	login  string                        // of the session
-	app    string                        // the role that policies confine, empty if none is known
-	shared []*guarded                    // tables that are declared shared, of those that exist
-	later  []func(context.Context) error // what findAll found, for when the roles are known
-	rights rights
+	login   string                        // of the session
+	app     string                        // the role that policies confine, empty if none is known
+	shared  []*guarded                    // tables that are declared shared, of those that exist
+	later   []func(context.Context) error // what findAll found, for when the roles are known
+	rights  rights
+	renamed []int64 // tables that have another name, or whose tenant column has, and views in their place
 
 	sequencesOf map[int64][]sequence // by the table that they are for
 

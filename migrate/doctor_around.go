@@ -242,30 +242,35 @@ func (d *doctor) checkParameters(ctx context.Context) error {
 	return err
 }
 
+// rawExtensions are those whose functions go beneath tables, or log in as somebody else,
+// and are a superuser's alone.
+var rawExtensions = []string{"dblink", "pageinspect", "pg_walinspect", "pg_surgery", "adminpack"}
+
 // checkCatalogueGrants looks for what the server keeps from all but superusers and was
 // granted by hand: statistics hold values of all tenants, some functions read files.
 func (d *doctor) checkCatalogueGrants(ctx context.Context) error {
 	type excess struct{ Object, Name, Role, Privilege string }
 	list, err := readRows[excess](ctx, d.tx, `
 		WITH objects AS (
-			SELECT c.oid, 'pg_class'::regclass AS class, 0 AS sub, 'table pg_catalog.' || c.relname AS name, 'TABLE pg_catalog.' || quote_ident(c.relname) AS sql, '' AS col, c.relacl AS acl
-				FROM pg_class c WHERE c.relnamespace = 'pg_catalog'::regnamespace AND c.relacl IS NOT NULL
-			UNION ALL SELECT c.oid, 'pg_class'::regclass, a.attnum, 'table pg_catalog.' || c.relname, 'TABLE pg_catalog.' || quote_ident(c.relname), ' (' || quote_ident(a.attname) || ')', a.attacl
-				FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid WHERE c.relnamespace = 'pg_catalog'::regnamespace AND a.attacl IS NOT NULL
+			SELECT c.oid, 'pg_class'::regclass AS class, 0 AS sub, format('table %s.%s', n.nspname, c.relname) AS name, format('TABLE %I.%I', n.nspname, c.relname) AS sql, '' AS col, c.relacl AS acl
+				FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname IN ('pg_catalog', 'pg_toast') AND c.relacl IS NOT NULL
+			UNION ALL SELECT c.oid, 'pg_class'::regclass, a.attnum, format('table %s.%s', n.nspname, c.relname), format('TABLE %I.%I', n.nspname, c.relname), ' (' || quote_ident(a.attname) || ')', a.attacl
+				FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid WHERE n.nspname IN ('pg_catalog', 'pg_toast') AND a.attacl IS NOT NULL
 			UNION ALL SELECT p.oid, 'pg_proc'::regclass, 0, 'function ' || p.oid::regprocedure, 'FUNCTION ' || p.oid::regprocedure, '', p.proacl
-				FROM pg_proc p WHERE p.pronamespace = 'pg_catalog'::regnamespace AND p.proacl IS NOT NULL)
+				FROM pg_proc p WHERE p.proacl IS NOT NULL AND (p.pronamespace = 'pg_catalog'::regnamespace OR EXISTS (SELECT FROM pg_depend e JOIN pg_extension x ON x.oid = e.refobjid
+					WHERE e.classid = 'pg_proc'::regclass AND e.objid = p.oid AND e.deptype = 'e' AND x.extname = ANY ($1::text[]))))
 		SELECT o.name AS "Object", o.sql AS "Name", coalesce(g.rolname::text, '`+public+`') AS "Role", string_agg(DISTINCT x.privilege_type || o.col, ', ') AS "Privilege"
 		FROM objects o CROSS JOIN LATERAL aclexplode(o.acl) x LEFT JOIN pg_roles g ON g.oid = x.grantee
 		LEFT JOIN pg_init_privs i ON i.objoid = o.oid AND i.classoid = o.class AND i.objsubid = o.sub
 		WHERE x.grantor <> x.grantee AND (i.objoid IS NOT NULL OR o.class = 'pg_class'::regclass)
 			AND NOT EXISTS (SELECT FROM aclexplode(i.initprivs) y WHERE y.grantee = x.grantee AND y.privilege_type = x.privilege_type)
-		GROUP BY 1, 2, 3 ORDER BY 1, 3`)
+		GROUP BY 1, 2, 3 ORDER BY 1, 3`, rawExtensions)
 	for _, e := range list {
 		if !d.reachedByApp(e.Role) || strings.HasPrefix(e.Role, "pg_") {
 			continue
 		}
 		d.report(Finding{CodeGrantCatalogue, SeverityError, "grant on " + e.Object + " to " + e.Role,
-			fmt.Sprintf("%s has %s on it, which the server keeps from all but superusers: statistics and files hold values of every tenant", e.Role, e.Privilege),
+			fmt.Sprintf("%s has %s on it, which the server keeps from all but superusers: statistics, files and what lies beneath tables hold values of every tenant", e.Role, e.Privilege),
 			"REVOKE " + e.Privilege + " ON " + e.Name + " FROM " + grantees([]string{e.Role}) + " CASCADE;"})
 	}
 	return err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/courtroll/courtroll/internal/sqllex"
@@ -38,7 +39,8 @@ func (d *doctor) checkFunctions(ctx context.Context, views []overlying) error {
 			CASE WHEN l.lanname IN ('sql', 'plpgsql') THEN coalesce(pg_get_function_sqlbody(p.oid), p.prosrc) ELSE '' END AS body
 		FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace JOIN pg_language l ON l.oid = p.prolang
 		WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') AND p.prokind IN ('f', 'p') AND p.proname <> ALL ($1::text[])
-			AND CASE WHEN $2::text = '' THEN true ELSE has_schema_privilege($2::text::name, n.oid, 'USAGE') END
+			AND (CASE WHEN $2::text = '' THEN true ELSE has_schema_privilege($2::text::name, n.oid, 'USAGE') END
+				OR EXISTS (SELECT FROM pg_depend e WHERE e.refclassid = 'pg_proc'::regclass AND e.refobjid = p.oid AND e.deptype = 'n'))
 			AND NOT coalesce(obj_description(p.oid, 'pg_proc') LIKE '`+notePrefix+`{%', false)
 			AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_proc'::regclass AND e.objid = p.oid AND e.deptype = 'e') ORDER BY 4`,
 		[]string{models.ResolveFunction, models.RecordFunction, models.AdmitFunction, purgeFunction}, d.app)
@@ -61,16 +63,28 @@ func (d *doctor) checkFunctions(ctx context.Context, views []overlying) error {
 	return nil
 }
 
-// callersOf returns the roles through which the app may run a function.
+// callersOf returns the roles through which the app may run a function: itself, or through
+// an aggregate, which asks for no privilege on what it is made of.
 func (d *doctor) callersOf(ctx context.Context, f *routine) (callers []string, err error) {
-	grants, err := d.readGrants(ctx, functionACL, f.OID)
-	for role := range grants {
-		if d.reachedByApp(role) {
-			callers = append(callers, role)
+	runs, err := queryStrings(ctx, d.tx, `SELECT $1::bigint::text UNION SELECT aggfnoid::oid::text FROM pg_aggregate
+		WHERE $1::bigint::oid IN (aggtransfn, aggfinalfn, aggcombinefn, aggmtransfn, aggminvtransfn, aggmfinalfn)`, f.OID)
+	if err != nil {
+		return nil, err
+	}
+	for _, oid := range runs {
+		id, _ := strconv.ParseInt(oid, 10, 64)
+		grants, err := d.readGrants(ctx, functionACL, id)
+		if err != nil {
+			return nil, err
+		}
+		for role := range grants {
+			if d.reachedByApp(role) {
+				callers = append(callers, role)
+			}
 		}
 	}
 	slices.Sort(callers)
-	return callers, err
+	return slices.Compact(callers), nil
 }
 
 // setsTenant is how a function's text sets what the policies read.
@@ -148,6 +162,11 @@ func (d *doctor) reachedAlone(f *routine, views []overlying) string {
 	for _, v := range views {
 		if f.names(v.Schema, v.Name, false) {
 			return "view " + v.String()
+		}
+	}
+	for _, name := range statisticNames {
+		if d.rights.roles[f.Owner].isFree() && f.names("pg_catalog", name, false) {
+			return "statistics of all rows in " + name
 		}
 	}
 	return ""

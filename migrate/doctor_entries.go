@@ -3,6 +3,7 @@ package migrate
 import (
 	"context"
 	"fmt"
+	"regexp"
 )
 
 // around is something on audit_logs, or at it, that is not ours.
@@ -40,13 +41,18 @@ func (d *doctor) checkBinding(ctx context.Context) error {
 		FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 		WHERE t.tgrelid = ANY ($1::bigint[]::oid[]) AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')
 			AND coalesce(obj_description(p.oid, 'pg_proc'), '') NOT LIKE '`+notePrefix+`{%'
-			AND (p.proconfig::text ~ 'courtroll\.|session_replication_role' OR p.prosrc ~* 'set_config\s*\(\s*''(courtroll\.|session_replication_role)'
-				OR p.prosrc ~* '\mset\s+((local|session)\s+)?(courtroll\.|session_replication_role)') ORDER BY 1`, d.set.oids())
+			AND (p.proconfig::text ~ 'courtroll\.|session_replication_role' OR t.tgtype & 3 = 3 AND p.prosrc ~* $2::text OR p.prosrc ~* 'set_config\s*\(\s*''(courtroll\.|session_replication_role)'
+				OR p.prosrc ~* '\mset\s+((local|session)\s+)?(courtroll\.|session_replication_role)') ORDER BY 1`, d.set.oids(), d.constantTenant())
 	for _, t := range list {
 		d.report(Finding{CodeTriggerBinds, SeverityError, "trigger " + t.Name,
-			fmt.Sprintf("%s sets what says whose a statement is, or whether its changes are recorded: what comes after it is another tenant's, or leaves no entry", t.Other), t.Fix})
+			fmt.Sprintf("%s sets what says whose a row or a statement is, or whether its changes are recorded: what comes of it is another tenant's, or leaves no entry", t.Other), t.Fix})
 	}
 	return err
+}
+
+// constantTenant finds a trigger's text that makes rows one tenant's, whoever writes them.
+func (d *doctor) constantTenant() string {
+	return `\mnew\."?` + regexp.QuoteMeta(d.column) + `"?\s*:?=\s*(coalesce\s*\([^;]*,\s*)?'[^']+'\s*\)*\s*(::\s*\w+\s*)?;`
 }
 
 // checkTriggerRights reports triggers that run with the rights of somebody whom the
@@ -62,13 +68,15 @@ func (d *doctor) checkTriggerRights(ctx context.Context) error {
 			format('ALTER FUNCTION %s SECURITY INVOKER;', p.oid::regprocedure) AS "Fix"
 		FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid JOIN pg_language l ON l.oid = p.prolang JOIN pg_roles o ON o.oid = p.proowner
 		JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-		WHERE t.tgrelid = ANY ($1::bigint[]::oid[]) AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A') AND p.prosecdef
+		WHERE (t.tgrelid = ANY ($1::bigint[]::oid[]) OR c.oid >= 16384 AND CASE WHEN $4::text = '' THEN false ELSE
+				has_table_privilege($4::text::name, c.oid, 'DELETE, TRUNCATE') OR has_any_column_privilege($4::text::name, c.oid, 'INSERT, UPDATE') END)
+			AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A') AND p.prosecdef
 			AND (o.rolsuper OR o.rolbypassrls OR o.rolname = ANY ($2::text[]))
 			AND coalesce(obj_description(p.oid, 'pg_proc'), '') NOT LIKE '`+notePrefix+`{%'
 			AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_proc'::regclass AND e.objid = p.oid AND e.deptype = 'e')
 			AND (l.lanname <> 'plpgsql' OR p.prosrc ~* '\mexecute\M' OR EXISTS (SELECT FROM unnest($3::text[]) w (name)
 				WHERE lower(w.name) = ANY (regexp_split_to_array(lower(p.prosrc), '[^[:alnum:]_]+')))) ORDER BY 1`,
-		d.set.oids(), append(d.trusted(), d.cfg.SystemRole), names)
+		d.set.oids(), append(d.trusted(), d.cfg.SystemRole), names, d.app)
 	for _, t := range list {
 		d.report(Finding{CodeTriggerDefiner, SeverityError, "trigger " + t.Name,
 			fmt.Sprintf("a tenant's write runs its function with the rights of %s, whom no policy binds, and it reaches protected tables, or may: rows of every tenant", t.Other), t.Fix})

@@ -42,6 +42,7 @@ func TestDoctor_GrantsAround(t *testing.T) {
 	const mild = migrate.SeverityWarning
 	const resolve, purge = `courtroll_resolve_tenant(text, text)`, `courtroll_purge_audit_logs(timestamptz, text, text, bigint, timestamptz, uuid, uuid, boolean)`
 	p := newPatient(t)
+	toast := p.line(t, `SELECT reltoastrelid::regclass::text FROM pg_class WHERE oid = 'books'::regclass`)
 	const purgeName = `public.courtroll_purge_audit_logs(timestamp with time zone,text,text,bigint,timestamp with time zone,uuid,uuid,boolean)`
 	p.suffers(t, []ailment{
 		{"resolve, for all", `GRANT EXECUTE ON FUNCTION ` + resolve + ` TO PUBLIC`, migrate.CodeGrantFunction, "grant on function public.courtroll_resolve_tenant(text,text) to PUBLIC", mild},
@@ -64,6 +65,9 @@ func TestDoctor_GrantsAround(t *testing.T) {
 		{"alters the system", `GRANT ALTER SYSTEM ON PARAMETER work_mem TO {app}`, migrate.CodeGrantParameter, "grant on parameter work_mem to {app}", ""},
 		{"statistics", `GRANT SELECT ON pg_statistic TO {app}`, migrate.CodeGrantCatalogue, "grant on table pg_catalog.pg_statistic to {app}", ""},
 		{"statistics' column", `GRANT SELECT (stavalues1) ON pg_statistic TO {app}`, migrate.CodeGrantCatalogue, "grant on table pg_catalog.pg_statistic to {app}", ""},
+		{"toast", `DO $$ BEGIN EXECUTE format('GRANT SELECT ON %s TO {app}', (SELECT reltoastrelid::regclass FROM pg_class WHERE oid = 'books'::regclass)); END $$`,
+			migrate.CodeGrantCatalogue, "grant on table " + toast + " to {app}", ""},
+		{"another login", `CREATE EXTENSION dblink; GRANT EXECUTE ON FUNCTION dblink_connect_u(text) TO {app}`, migrate.CodeGrantCatalogue, "grant on function public.dblink_connect_u(text) to {app}", ""},
 		{"files", `GRANT EXECUTE ON FUNCTION pg_read_file(text) TO {app}`, migrate.CodeGrantCatalogue, "grant on function pg_read_file(text) to {app}", ""},
 	})
 	t.Run("harmless", func(t *testing.T) {

@@ -29,6 +29,7 @@ func (d *doctor) checkIndexes(ctx context.Context) error {
 			return err
 		}
 		for _, u := range have {
+			d.checkPrimary(g, u)
 			if u.Unique && !u.Primary && !slices.Contains(u.Columns, g.column) {
 				if err := d.reportUnique(ctx, u); err != nil {
 					return err

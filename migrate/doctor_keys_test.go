@@ -97,6 +97,7 @@ func TestDoctor_Indexes(t *testing.T) {
 	t.Parallel()
 	newPatient(t).suffers(t, []ailment{
 		{"unique index", `DROP INDEX idx_books_isbn; CREATE UNIQUE INDEX idx_books_isbn ON books (isbn)`, migrate.CodeUniqueNoTenant, "index public.idx_books_isbn", ""},
+		{"primary key", `ALTER TABLE tags DROP CONSTRAINT tags_pkey; ALTER TABLE tags ADD PRIMARY KEY (word)`, migrate.CodeUniqueNoTenant, "constraint public.tags.tags_pkey", ""},
 		{"unique expression", `CREATE UNIQUE INDEX lower_isbn ON books (lower(isbn)) INCLUDE (tenant_id) WHERE place > 0`, migrate.CodeUniqueNoTenant, "index public.lower_isbn", ""},
 		{"unique constraint", `ALTER TABLE tags ADD CONSTRAINT one_word UNIQUE NULLS NOT DISTINCT (word)`, migrate.CodeUniqueNoTenant, "constraint public.tags.one_word", ""},
 		{"deferrable constraint", `ALTER TABLE tags ADD CONSTRAINT late_word UNIQUE (word, lang) DEFERRABLE INITIALLY DEFERRED`, migrate.CodeUniqueNoTenant, "constraint public.tags.late_word", ""},

@@ -196,7 +196,7 @@ func (d *doctor) checkSchemasAhead(ctx context.Context, from preset, known bool)
 	for _, h := range list {
 		ours := slices.ContainsFunc(d.set.list, func(g *guarded) bool { return g.Schema == h.Schema })
 		switch {
-		case ours && h.Usable && !slices.Contains(path, h.Schema) && slices.ContainsFunc(d.unqualified(), func(g *guarded) bool { return g.Schema == h.Schema }):
+		case ours && h.Usable && !slices.Contains(path, h.Schema) && slices.ContainsFunc(d.unqualified(), func(g *guarded) bool { return g.Schema == h.Schema && !slices.Contains(d.renamed, g.OID) }):
 			d.report(Finding{CodeSearchPath, SeverityWarning, from.String(),
 				fmt.Sprintf("schema %s is not in it, and the login finds none of our tables there", h.Schema), d.setPath(from)})
 			return nil

@@ -42,6 +42,9 @@ func TestDoctor_Policies(t *testing.T) {
 		{"floor of one command", `DROP POLICY courtroll_floor ON books; CREATE POLICY courtroll_floor ON books AS RESTRICTIVE FOR SELECT TO {app}
 			USING ` + mine,
 			migrate.CodePolicyAltered, "policy public.books.courtroll_floor", ""},
+		{"a policy for the app", `CREATE POLICY open ON tenants TO {app} USING (true)`, migrate.CodePolicyForeign, "policy public.tenants.open", migrate.SeverityWarning},
+		{"a policy that names the setting", `CREATE POLICY open ON books TO {owner} USING (tenant_id = current_setting('courtroll.tenant_id', true) OR place > 0)`,
+			migrate.CodePolicyForeign, "policy public.books.open", migrate.SeverityWarning},
 		{"a policy of somebody's", `CREATE POLICY open ON books USING (true)`, migrate.CodePolicyForeign, "policy public.books.open", migrate.SeverityWarning},
 	})
 }
@@ -52,6 +55,14 @@ func TestDoctor_Tables(t *testing.T) {
 	p.suffers(t, []ailment{
 		{"nullable", `ALTER TABLE books ALTER COLUMN tenant_id DROP NOT NULL`, migrate.CodeTenantNull, "column public.books.tenant_id", ""},
 		{"no model", `CREATE TABLE notes (tenant_id text, body text); GRANT SELECT ON notes TO {app}`, migrate.CodeNoModel, "table public.notes", ""},
+		{"no model, the app's own", `CREATE TABLE drafts (tenant_id text); ALTER TABLE drafts OWNER TO {app}`, migrate.CodeNoModel, "table public.drafts", ""},
+		{"column renamed", `ALTER TABLE book_tags RENAME COLUMN tenant_id TO org_id`, migrate.CodeTenantMissing, "table public.book_tags", ""},
+		{"renamed", `ALTER TABLE shelves RENAME TO racks`, migrate.CodeNoTable, "table shelves", migrate.SeverityWarning},
+		{"a view in its place", `ALTER TABLE shelves RENAME TO racks; CREATE VIEW shelves AS SELECT * FROM racks; GRANT ALL ON shelves TO {app}`, migrate.CodeTableKind, "relation public.shelves", ""},
+		{"moved", `DROP VIEW shelves_aside; CREATE SCHEMA cellar; GRANT USAGE ON SCHEMA cellar TO {app}, {system}, {owner}; ALTER TABLE book_tags SET SCHEMA cellar`,
+			migrate.CodeNoTable, "table book_tags", migrate.SeverityWarning},
+		{"a partition", `CREATE TABLE racks (LIKE shelves) PARTITION BY LIST (tenant_id); ALTER TABLE racks ATTACH PARTITION shelves DEFAULT; GRANT SELECT ON racks TO {app}`,
+			migrate.CodeTableKind, "table public.shelves", ""},
 		{"no model, for all", `CREATE TABLE memos (tenant_id text, body text); GRANT SELECT (body) ON memos TO PUBLIC`, migrate.CodeNoModel, "table public.memos", ""},
 		{"no model, elsewhere", `CREATE SCHEMA attic; CREATE TABLE attic.books (tenant_id text); GRANT INSERT ON attic.books TO {app}`, migrate.CodeNoModel, "table attic.books", ""},
 		{"shared with a tenant", `ALTER TABLE countries ADD COLUMN tenant_id text; GRANT SELECT ON countries TO {app}`, migrate.CodeSharedTenant, "table public.countries", ""},

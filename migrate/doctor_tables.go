@@ -118,6 +118,12 @@ func (d *doctor) classify(ctx context.Context, s, of *schema.Schema) error {
 	if err != nil {
 		return err
 	}
+	if t == nil || t.Kind == "v" {
+		if other, err := d.formerly(ctx, s.Table); err != nil || other != nil {
+			d.reportRenamed(s, t, other)
+			return err
+		}
+	}
 	if t == nil {
 		d.report(Finding{CodeNoTable, SeverityWarning, "table " + s.Table,
 			fmt.Sprintf("the login finds no table of model %s along its search_path, so nobody can say what protects it", s.Name),
@@ -133,7 +139,7 @@ func (d *doctor) classify(ctx context.Context, s, of *schema.Schema) error {
 		return nil
 	case t.Attnum > 0:
 		d.add(s.Table, t)
-		return nil
+		return d.moved(ctx, s, t)
 	}
 	d.later = append(d.later, func(ctx context.Context) error { return d.reportUnowned(ctx, s, of, t) })
 	return nil
@@ -142,6 +148,10 @@ func (d *doctor) classify(ctx context.Context, s, of *schema.Schema) error {
 // reportUnowned reports a model's table without the tenant column, if the login gets at it.
 func (d *doctor) reportUnowned(ctx context.Context, s, of *schema.Schema, t *guarded) error {
 	if f := s.FieldsByDBName[d.column]; f != nil {
+		renamed, err := d.renamedTenant(ctx, t)
+		if err != nil || renamed {
+			return err
+		}
 		d.report(Finding{CodeTenantMissing, SeverityError, "table " + t.String(),
 			fmt.Sprintf("model %s has the column %s and the table has not: nothing says whose a row is", s.Name, d.column),
 			"-- a column whose rows belong to somebody: AutoMigrate and Migrator.Adopt as the owner, then Protect"})
@@ -157,8 +167,11 @@ func (d *doctor) reportUnowned(ctx context.Context, s, of *schema.Schema, t *gua
 // reportOpen reports a table that the app gets at, and should not until something is done.
 func (d *doctor) reportOpen(ctx context.Context, t *guarded, code Code, why, until string) error {
 	open, err := d.openTo(ctx, t.OID)
+	if d.confinedLogin(t.Owner) && d.reachedByApp(t.Owner) {
+		open = append(open, t.Owner)
+	}
 	if err == nil && len(open) > 0 {
-		d.report(Finding{code, SeverityError, "table " + t.String(), why, revokeAll(t.sql(), open) + " -- " + until})
+		d.report(Finding{code, SeverityError, "table " + t.String(), why, d.closed(t.sql(), t.Owner, open) + " -- " + until})
 	}
 	return err
 }
@@ -171,7 +184,8 @@ func (d *doctor) findUnmodeled(ctx context.Context) error {
 		JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attname = $1 AND a.attnum > 0 AND NOT a.attisdropped
 		WHERE c.relkind IN ('r', 'p', 'f') AND NOT c.relispartition AND c.oid <> ALL ($2::bigint[]::oid[])
 			AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\_t%'
-			AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhrelid = c.oid AND i.inhparent = ANY ($2::bigint[]::oid[]))
+			AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhrelid = c.oid AND i.inhparent = ANY ($2::bigint[]::oid[])
+				OR i.inhparent = c.oid AND i.inhrelid = ANY ($2::bigint[]::oid[]))
 			AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e WHERE e.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND e.objid = c.oid AND e.deptype = 'e')
 		ORDER BY n.nspname, c.relname`, d.column, append(d.set.oids(), oidsOf(d.shared)...))
 	if err != nil {
@@ -263,14 +277,26 @@ func (d *doctor) checkKind(ctx context.Context, g *guarded) error {
 	if !g.Inherits {
 		return nil
 	}
-	type heir struct{ Name, Statement string }
+	type heir struct {
+		Name, Statement, Other string
+		OID                    int64
+	}
 	list, err := readRows[heir](ctx, d.tx, `
-		SELECT format('%s.%s', n.nspname, c.relname) AS "Name", CASE WHEN c.relispartition
+		SELECT format('%s.%s', n.nspname, c.relname) AS "Name", p.oid::bigint AS "OID", p.oid::regclass AS "Other", CASE WHEN c.relispartition
 			THEN format('ALTER TABLE %s DETACH PARTITION %s;', i.inhparent::regclass, i.inhrelid::regclass)
 			ELSE format('ALTER TABLE %s NO INHERIT %s;', i.inhrelid::regclass, i.inhparent::regclass) END AS "Statement"
-		FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+		FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_class p ON p.oid = i.inhparent
 		WHERE $1::bigint::oid IN (i.inhrelid, i.inhparent) ORDER BY 1`, g.OID)
 	for _, h := range list {
+		if h.OID != g.OID && d.set.byOID(h.OID) == nil {
+			open, err := d.openTo(ctx, h.OID)
+			if err != nil {
+				return err
+			}
+			if len(open) > 0 {
+				h.Statement += " " + revokeAll(h.Other, open)
+			}
+		}
 		d.report(Finding{CodeTableKind, SeverityError, "table " + h.Name,
 			"it inherits, or is inherited from, by a table of the app's: the policies of the one do not bind whoever names the other", h.Statement})
 	}
@@ -286,19 +312,4 @@ func (d *doctor) openTo(ctx context.Context, oid int64) ([]string, error) {
 		LEFT JOIN pg_catalog.pg_roles g ON g.oid = acl.grantee
 		WHERE c.oid = $1::bigint::oid AND acl.grantee <> c.relowner
 			AND (acl.grantee = 0 OR CASE WHEN $2::text <> '' THEN pg_catalog.pg_has_role($2::text::name, g.oid, 'MEMBER') END) ORDER BY 1`, oid, d.app)
-}
-
-func revokeAll(object string, roles []string) string {
-	return `REVOKE ALL ON ` + object + ` FROM ` + grantees(roles) + ` CASCADE;`
-}
-
-// grantees writes roles as GRANT and REVOKE have them.
-func grantees(roles []string) string {
-	quoted := make([]string, len(roles))
-	for i, role := range roles {
-		if quoted[i] = ident(role); role == public {
-			quoted[i] = public
-		}
-	}
-	return strings.Join(quoted, ", ")
 }
