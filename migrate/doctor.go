@@ -20,9 +20,9 @@ import (
 //
 // db is the app's handle: its login is judged, and where the tenancy and audit plugins
 // are on it, their Rules and exclusions count. To the models it adds those of the Rules and those
-// that they refer to. With no model at all, every table that has the tenant column is
-// taken for one of the app's. A handle of the tables' owner works, and its login is a
-// finding.
+// that they refer to. With no model at all, every table that has the tenant column, and
+// that the login gets at or Protect knows, is taken for one of the app's. A handle of the
+// tables' owner works, and its login is a finding.
 //
 // Which role is the app's, which sees every tenant and which are trusted is read from
 // our policies; where there is none, the login is the app's.

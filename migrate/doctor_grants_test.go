@@ -64,6 +64,7 @@ func TestDoctor_GrantsAround(t *testing.T) {
 		{"alters the system", `GRANT ALTER SYSTEM ON PARAMETER work_mem TO {app}`, migrate.CodeGrantParameter, "grant on parameter work_mem to {app}", ""},
 		{"statistics", `GRANT SELECT ON pg_statistic TO {app}`, migrate.CodeGrantCatalogue, "grant on table pg_catalog.pg_statistic to {app}", ""},
 		{"statistics' column", `GRANT SELECT (stavalues1) ON pg_statistic TO {app}`, migrate.CodeGrantCatalogue, "grant on table pg_catalog.pg_statistic to {app}", ""},
+		{"logs in as the server", `CREATE EXTENSION dblink; GRANT EXECUTE ON FUNCTION dblink_connect_u(text) TO {app}`, migrate.CodeGrantCatalogue, "grant on function public.dblink_connect_u(text) to {app}", ""},
 		{"files", `GRANT EXECUTE ON FUNCTION pg_read_file(text) TO {app}`, migrate.CodeGrantCatalogue, "grant on function pg_read_file(text) to {app}", ""},
 	})
 	t.Run("harmless", func(t *testing.T) {
