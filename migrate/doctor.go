@@ -121,7 +121,7 @@ func (d *doctor) read(ctx context.Context, conn *sql.Conn, models []any) error {
 	find := []func(context.Context) error{
 		func(ctx context.Context) error { return d.findAll(ctx, models) }, d.findOurs,
 		func(ctx context.Context) error { return d.findAudited(ctx, models) },
-		d.leaveSearchPath, d.findRoles, d.findRights, d.findTrail,
+		d.leaveSearchPath, d.findMoved, d.findRoles, d.findRights, d.findTrail,
 	}
 	for _, step := range append(find, d.steps()...) {
 		if err := step(ctx); err != nil {
@@ -171,7 +171,7 @@ func (d *doctor) findRoles(ctx context.Context) error {
 	list, err := readRows[ourRoles](ctx, d.tx, `
 		SELECT p.polrelid::bigint AS table, p.polname AS policy,
 			ARRAY(SELECT coalesce(o.rolname, '`+public+`')::text FROM unnest(p.polroles) m (oid) LEFT JOIN pg_roles o ON o.oid = m.oid ORDER BY 1) AS roles
-		FROM pg_policy p WHERE p.polrelid = ANY ($1::bigint[]::oid[]) AND obj_description(p.oid, 'pg_policy') LIKE '`+notePrefix+`{%'`, d.set.oids())
+		FROM pg_policy p WHERE p.polrelid = ANY ($1::bigint[]::oid[]) AND p.polname LIKE 'courtroll\_%'`, d.set.oids())
 	if err != nil {
 		return err
 	}

@@ -214,10 +214,7 @@ func (d *doctor) checkTables(ctx context.Context) error {
 		if err := d.checkKind(ctx, g); err != nil {
 			return err
 		}
-		if g.class != owned {
-			continue
-		}
-		if !g.NotNull {
+		if g.class == owned && !g.NotNull {
 			d.report(Finding{CodeTenantNull, SeverityError, "column " + g.String() + "." + g.column,
 				"it allows NULL: such rows are nobody's, no foreign key confines them, and nobody sees them again",
 				"ALTER TABLE " + g.sql() + " ALTER COLUMN " + ident(g.column) + " SET NOT NULL;"})
