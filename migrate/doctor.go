@@ -20,9 +20,10 @@ import (
 //
 // db is the app's handle: its login is judged, and where the tenancy and audit plugins
 // are on it, their Rules and exclusions count. To the models it adds those of the Rules and those
-// that they refer to. With no model at all, every table that has the tenant column is
-// taken for one of the app's. A handle of the tables' owner works, and its login is a
-// finding: which versions Up has applied, nobody but the owner can read.
+// that they refer to. With no model at all, every table that has the tenant column, and
+// that the login gets at or Protect knows, is taken for one of the app's. A handle of the
+// tables' owner works, and its login is a finding: which versions Up has applied, nobody
+// but the owner can read.
 //
 // Which role is the app's, which sees every tenant and which are trusted is read from
 // our policies; where there is none, the login is the app's.
@@ -122,7 +123,7 @@ func (d *doctor) read(ctx context.Context, conn *sql.Conn, models []any) error {
 	find := []func(context.Context) error{
 		func(ctx context.Context) error { return d.findAll(ctx, models) }, d.findOurs,
 		func(ctx context.Context) error { return d.findAudited(ctx, models) },
-		d.leaveSearchPath, d.findRoles, d.findRights, d.findTrail,
+		d.leaveSearchPath, d.findMoved, d.findRoles, d.findRights, d.findTrail,
 	}
 	for _, step := range append(find, d.steps()...) {
 		if err := step(ctx); err != nil {
@@ -172,7 +173,7 @@ func (d *doctor) findRoles(ctx context.Context) error {
 	list, err := readRows[ourRoles](ctx, d.tx, `
 		SELECT p.polrelid::bigint AS table, p.polname AS policy,
 			ARRAY(SELECT coalesce(o.rolname, '`+public+`')::text FROM unnest(p.polroles) m (oid) LEFT JOIN pg_roles o ON o.oid = m.oid ORDER BY 1) AS roles
-		FROM pg_policy p WHERE p.polrelid = ANY ($1::bigint[]::oid[]) AND obj_description(p.oid, 'pg_policy') LIKE '`+notePrefix+`{%'`, d.set.oids())
+		FROM pg_policy p WHERE p.polrelid = ANY ($1::bigint[]::oid[]) AND p.polname LIKE 'courtroll\_%'`, d.set.oids())
 	if err != nil {
 		return err
 	}

@@ -22,12 +22,14 @@ type ourFunction struct {
 // nobody, for who makes one the trigger of a table of his own writes entries as he likes.
 func (d *doctor) checkFunctionGrants(ctx context.Context) error {
 	called := []string{models.ResolveFunction, models.RecordFunction, models.AdmitFunction}
-	const ids = "courtroll_uuidv7" // is for everybody, and the trail's statements call it
+	const ids = "courtroll_uuidv7"         // is for everybody, and the trail's statements call it
+	const adoptPrefix = "courtroll_adopt_" // stamps a row with a tenant, with the rights of who writes it
 	signatures := []string{models.ResolveFunction + "(text, text)", models.RecordFunction + "(uuid, text, text, text, text, text, jsonb)", models.AdmitFunction + "(text, text)", ids + "()"}
 	list, err := readRows[ourFunction](ctx, d.tx, `SELECT p.oid::bigint AS oid, p.proname AS name, p.oid::regprocedure::text AS signature
 		FROM pg_proc p WHERE p.pronamespace IN (SELECT relnamespace FROM pg_class WHERE oid = ANY ($1::bigint[]::oid[]))
 			AND (p.proname || '(' || oidvectortypes(p.proargtypes) || ')' = ANY ($2::text[]) OR EXISTS (SELECT FROM pg_description n
-				WHERE n.objoid = p.oid AND n.classoid = 'pg_proc'::regclass AND n.description LIKE '`+notePrefix+`{%')) ORDER BY 3`, d.set.oids(), signatures)
+				WHERE n.objoid = p.oid AND n.classoid = 'pg_proc'::regclass AND n.description LIKE '`+notePrefix+`{%')
+				AND NOT starts_with(p.proname, '`+adoptPrefix+`')) ORDER BY 3`, d.set.oids(), signatures)
 	if err != nil {
 		return err
 	}
@@ -247,7 +249,8 @@ func (d *doctor) checkParameters(ctx context.Context) error {
 var rawExtensions = []string{"dblink", "pageinspect", "pg_walinspect", "pg_surgery", "adminpack"}
 
 // checkCatalogueGrants looks for what the server keeps from all but superusers and was
-// granted by hand: statistics hold values of all tenants, some functions read files.
+// granted by hand: statistics hold values of all tenants, some functions read files, and
+// some of an extension's log in as the server does.
 func (d *doctor) checkCatalogueGrants(ctx context.Context) error {
 	type excess struct{ Object, Name, Role, Privilege string }
 	list, err := readRows[excess](ctx, d.tx, `
@@ -270,7 +273,7 @@ func (d *doctor) checkCatalogueGrants(ctx context.Context) error {
 			continue
 		}
 		d.report(Finding{CodeGrantCatalogue, SeverityError, "grant on " + e.Object + " to " + e.Role,
-			fmt.Sprintf("%s has %s on it, which the server keeps from all but superusers: statistics, files and what lies beneath tables hold values of every tenant", e.Role, e.Privilege),
+			fmt.Sprintf("%s has %s on it, which the server, or an extension, keeps from all but superusers: statistics, files, what lies beneath tables and logins without a password lead to values of every tenant", e.Role, e.Privilege),
 			"REVOKE " + e.Privilege + " ON " + e.Name + " FROM " + grantees([]string{e.Role}) + " CASCADE;"})
 	}
 	return err

@@ -16,9 +16,14 @@ import (
 	"github.com/courtroll/courtroll/models"
 )
 
-// CodeCaptureOutdated is a table that changed, or whose model did, since
-// CaptureByTrigger.
-const CodeCaptureOutdated Code = "capture-outdated"
+const (
+	// CodeCaptureOutdated is a table that changed, or whose model did, since
+	// CaptureByTrigger.
+	CodeCaptureOutdated Code = "capture-outdated"
+	// CodeTriggerExtra is one by which a function of CaptureByTrigger records more than
+	// there was.
+	CodeTriggerExtra Code = "trigger-extra"
+)
 
 // audited is a table that the app writes, and that triggers may capture.
 type audited struct {
@@ -185,7 +190,10 @@ func (d *doctor) checkCaptured(ctx context.Context, t *audited) error {
 			return err
 		}
 	}
-	return d.checkCaptureTriggers(ctx, t, f, have, triggers)
+	if err := d.checkCaptureTriggers(ctx, t, f, have, triggers); err != nil || have == nil {
+		return err
+	}
+	return d.checkExtra(ctx, t, have)
 }
 
 func (d *doctor) virtualOf(ctx context.Context, t *audited) (map[string]string, error) {
@@ -240,6 +248,7 @@ func (d *doctor) checkCaptureFunction(ctx context.Context, t *audited, f *ownFun
 	n, _ := readNote(have.Comment)
 	switch {
 	case have.State == want:
+		d.checkNote(f, have, fix)
 	case n.State != hash(have.State):
 		d.report(Finding{CodeFunctionAltered, SeverityError, f.object(),
 			"it was altered by hand in " + altered(have.State, want) + ": it writes the trail of " + t.String(), fix})
@@ -297,6 +306,38 @@ func (d *doctor) checkCaptureTriggers(ctx context.Context, t *audited, f *ownFun
 		d.findings = append(d.findings, found...)
 	}
 	return nil
+}
+
+// checkExtra looks for further triggers that call a table's function. One that has the
+// place of ours goes with the fix for that.
+func (d *doctor) checkExtra(ctx context.Context, t *audited, have *captureFunction) error {
+	type extra struct {
+		OID         int64
+		Table, Name string
+		Kind        int
+		Fix         string
+	}
+	members := make([]int64, len(t.members))
+	for i, m := range t.members {
+		members[i] = m.OID
+	}
+	list, err := readRows[extra](ctx, d.tx, `SELECT t.tgrelid::bigint AS "OID", format('%s.%s', n.nspname, c.relname) AS "Table", t.tgname AS "Name", t.tgtype AS "Kind",
+			format('DROP TRIGGER %I ON %s;', t.tgname, t.tgrelid::regclass) AS "Fix"
+		FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+		WHERE t.tgfoid = $1::bigint::oid AND t.tgenabled IN ('O', 'A') AND t.tgparentid = 0 AND NOT (t.tgrelid = ANY ($2::bigint[]::oid[]) AND t.tgname = ANY ($3::text[])) ORDER BY 2, 3`,
+		have.OID, members, ourTriggerNames())
+	for _, e := range list {
+		renamed := slices.IndexFunc(d.findings, func(f Finding) bool {
+			return f.Code == CodeTriggerMissing && slices.ContainsFunc(captureTriggers, func(c captureTrigger) bool { return c.kind == e.Kind && f.Object == "trigger "+e.Table+"."+c.name })
+		})
+		if renamed >= 0 {
+			d.findings[renamed].Fix = e.Fix + "\n" + d.findings[renamed].Fix
+			continue
+		}
+		d.report(Finding{CodeTriggerExtra, SeverityError, "trigger " + e.Table + "." + e.Name,
+			"it calls the function that captures " + t.String() + " once more: the trail has entries of changes that never were", e.Fix})
+	}
+	return err
 }
 
 var recorded = map[string]string{

@@ -26,6 +26,12 @@ func TestDoctor_Capture(t *testing.T) {
 			FOR EACH STATEMENT WHEN (current_user <> 'ann') EXECUTE FUNCTION courtroll_capture_tags()`, migrate.CodeTriggerAltered, "trigger public.tags.courtroll_capture_delete", ""},
 		{"another function", `DROP TRIGGER courtroll_capture_delete ON tags; CREATE TRIGGER courtroll_capture_delete AFTER DELETE ON tags REFERENCING OLD TABLE AS courtroll_old
 			FOR EACH STATEMENT EXECUTE FUNCTION let_pass()`, migrate.CodeTriggerAltered, "trigger public.tags.courtroll_capture_delete", ""},
+		{"renamed", `ALTER TRIGGER courtroll_capture_insert ON tags RENAME TO recorded`, migrate.CodeTriggerMissing, "trigger public.tags.courtroll_capture_insert", ""},
+		{"twice", `CREATE TRIGGER recorded AFTER INSERT ON tags REFERENCING NEW TABLE AS courtroll_new FOR EACH STATEMENT EXECUTE FUNCTION courtroll_capture_tags()`,
+			migrate.CodeTriggerExtra, "trigger public.tags.recorded", ""},
+		{"of another table's", `CREATE TRIGGER recorded AFTER DELETE ON countries REFERENCING OLD TABLE AS courtroll_old FOR EACH STATEMENT EXECUTE FUNCTION courtroll_capture_tags()`,
+			migrate.CodeTriggerExtra, "trigger public.countries.recorded", ""},
+		{"a comment of somebody's", `COMMENT ON FUNCTION courtroll_capture_tags() IS 'captures tags'`, migrate.CodeFunctionAltered, "function public.courtroll_capture_tags", migrate.SeverityWarning},
 		{"function renamed", `ALTER FUNCTION courtroll_capture_tags RENAME TO capture_tags`, migrate.CodeTriggerAltered, "table public.tags", ""},
 		{"function replaced", `CREATE OR REPLACE FUNCTION courtroll_capture_shelves() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'BEGIN RETURN NULL; END'`,
 			migrate.CodeFunctionAltered, "function public.courtroll_capture_shelves", ""},

@@ -88,7 +88,7 @@ func codes() []Code {
 		CodeGrantExcess, CodeGrantTrail, CodeGrantUntrusted, CodeGrantMissing, CodeGrantSequence, CodeGrantFunction, CodeGrantRecords, CodeGrantDefault,
 		CodeGrantParameter, CodeGrantCatalogue, CodeSchemaCreate, CodeDatabaseCreate, CodeViewDefiner, CodeViewMaterialized, CodeFunctionDefiner,
 		CodeFunctionLeakproof, CodeFunctionSetting, CodeRule, CodeForeignTable,
-		CodeCaptureOutdated,
+		CodeCaptureOutdated, CodeTriggerExtra, CodeTableMoved,
 		CodeCascadeUncaptured, CodeCascadeAcross,
 		CodeColumnMissing, CodeColumnType, CodeColumnNull, CodeColumnNotNull, CodeColumnDefault, CodeNoPrimaryKey, CodeSlugNotUnique,
 		CodeFunctionMissing, CodeFunctionAltered, CodeFunctionOwner, CodeFunctionShadowed,

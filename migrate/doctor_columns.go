@@ -167,8 +167,12 @@ func (d *doctor) checkTableKeys(ctx context.Context, g *guarded) error {
 		return err
 	}
 	if !keyed {
+		other, err := queryStrings(ctx, d.tx, `SELECT format('DROP CONSTRAINT %I, ', conname) FROM pg_constraint WHERE conrelid = $1::bigint::oid AND contype = 'p'`, g.OID)
+		if err != nil {
+			return err
+		}
 		d.report(Finding{CodeNoPrimaryKey, SeverityError, "table " + g.String(), "it has no primary key of id: an id may come twice",
-			`ALTER TABLE ` + g.sql() + ` ADD PRIMARY KEY (id);`})
+			`ALTER TABLE ` + g.sql() + ` ` + strings.Join(other, "") + `ADD PRIMARY KEY (id);`})
 	}
 	if g.class != register {
 		return nil
@@ -176,7 +180,7 @@ func (d *doctor) checkTableKeys(ctx context.Context, g *guarded) error {
 	unique, err := hasUnique(ctx, d.tx, `$1::bigint::oid`, g.OID, "slug", false)
 	if err == nil && !unique {
 		d.report(Finding{CodeSlugNotUnique, SeverityError, "table " + g.String(), "a slug may name two tenants, of which one is served as the other",
-			`ALTER TABLE ` + g.sql() + ` ADD CONSTRAINT uni_tenants_slug UNIQUE (slug);`})
+			`ALTER TABLE ` + g.sql() + ` ADD UNIQUE (slug);`})
 	}
 	return err
 }

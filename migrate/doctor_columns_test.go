@@ -23,7 +23,10 @@ func TestDoctor_Columns(t *testing.T) {
 		{"suspended by default", `ALTER TABLE tenants ALTER COLUMN is_active SET DEFAULT false`, migrate.CodeColumnDefault, "column public.tenants.is_active", migrate.SeverityWarning},
 		{"no key", `ALTER TABLE audit_logs DROP CONSTRAINT audit_logs_pkey`, migrate.CodeNoPrimaryKey, "table public.audit_logs", ""},
 		{"tenants without a key", `ALTER TABLE tenants DROP CONSTRAINT tenants_pkey`, migrate.CodeNoPrimaryKey, "table public.tenants", ""},
-		{"two of a slug", `ALTER TABLE tenants DROP CONSTRAINT uni_tenants_slug`, migrate.CodeSlugNotUnique, "table public.tenants", ""},
+		{"a key of two", `ALTER TABLE audit_logs DROP CONSTRAINT audit_logs_pkey, ADD PRIMARY KEY (id, created_at)`, migrate.CodeNoPrimaryKey, "table public.audit_logs", ""},
+		{"two of a slug, of which one is active", `ALTER TABLE tenants DROP CONSTRAINT uni_tenants_slug; CREATE UNIQUE INDEX uni_tenants_slug ON tenants (slug) WHERE is_active`,
+			migrate.CodeSlugNotUnique, "table public.tenants", ""},
+		{"two of a slug", `DROP INDEX uni_tenants_slug; ALTER TABLE tenants DROP CONSTRAINT tenants_slug_key`, migrate.CodeSlugNotUnique, "table public.tenants", ""},
 	})
 }
 

@@ -32,6 +32,15 @@ func (d *doctor) checkTrailTriggers(ctx context.Context) error {
 	return err
 }
 
+// ourTriggerNames are those of triggers that are looked at by themselves.
+func ourTriggerNames() []string {
+	names := appendTriggerNames()
+	for _, c := range captureTriggers {
+		names = append(names, c.name)
+	}
+	return names
+}
+
 // checkBinding reports triggers that set what says whose the statement is, or what has
 // been recorded: what fires after them goes by it.
 func (d *doctor) checkBinding(ctx context.Context) error {
@@ -40,9 +49,9 @@ func (d *doctor) checkBinding(ctx context.Context) error {
 			format('ALTER TABLE %s DISABLE TRIGGER %I;', t.tgrelid::regclass, t.tgname) AS "Fix"
 		FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 		WHERE t.tgrelid = ANY ($1::bigint[]::oid[]) AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')
-			AND coalesce(obj_description(p.oid, 'pg_proc'), '') NOT LIKE '`+notePrefix+`{%'
+			AND coalesce(obj_description(p.oid, 'pg_proc'), '') NOT LIKE '`+notePrefix+`{%' AND t.tgname <> ALL ($3::text[])
 			AND (p.proconfig::text ~ 'courtroll\.|session_replication_role' OR t.tgtype & 3 = 3 AND p.prosrc ~* $2::text OR p.prosrc ~* 'set_config\s*\(\s*''(courtroll\.|session_replication_role)'
-				OR p.prosrc ~* '\mset\s+((local|session)\s+)?(courtroll\.|session_replication_role)') ORDER BY 1`, d.set.oids(), d.constantTenant())
+				OR p.prosrc ~* '\mset\s+((local|session)\s+)?(courtroll\.|session_replication_role)') ORDER BY 1`, d.set.oids(), d.constantTenant(), ourTriggerNames())
 	for _, t := range list {
 		d.report(Finding{CodeTriggerBinds, SeverityError, "trigger " + t.Name,
 			fmt.Sprintf("%s sets what says whose a row or a statement is, or whether its changes are recorded: what comes of it is another tenant's, or leaves no entry", t.Other), t.Fix})
@@ -72,11 +81,11 @@ func (d *doctor) checkTriggerRights(ctx context.Context) error {
 				has_table_privilege($4::text::name, c.oid, 'DELETE, TRUNCATE') OR has_any_column_privilege($4::text::name, c.oid, 'INSERT, UPDATE') END)
 			AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A') AND p.prosecdef
 			AND (o.rolsuper OR o.rolbypassrls OR o.rolname = ANY ($2::text[]))
-			AND coalesce(obj_description(p.oid, 'pg_proc'), '') NOT LIKE '`+notePrefix+`{%'
+			AND coalesce(obj_description(p.oid, 'pg_proc'), '') NOT LIKE '`+notePrefix+`{%' AND t.tgname <> ALL ($5::text[])
 			AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_proc'::regclass AND e.objid = p.oid AND e.deptype = 'e')
 			AND (l.lanname <> 'plpgsql' OR p.prosrc ~* '\mexecute\M' OR EXISTS (SELECT FROM unnest($3::text[]) w (name)
 				WHERE lower(w.name) = ANY (regexp_split_to_array(lower(p.prosrc), '[^[:alnum:]_]+')))) ORDER BY 1`,
-		d.set.oids(), append(d.trusted(), d.cfg.SystemRole), names, d.app)
+		d.set.oids(), append(d.trusted(), d.cfg.SystemRole), names, d.app, ourTriggerNames())
 	for _, t := range list {
 		d.report(Finding{CodeTriggerDefiner, SeverityError, "trigger " + t.Name,
 			fmt.Sprintf("a tenant's write runs its function with the rights of %s, whom no policy binds, and it reaches protected tables, or may: rows of every tenant", t.Other), t.Fix})

@@ -103,6 +103,7 @@ func (d *doctor) checkPolicy(g *guarded, want policy, found map[string]present, 
 	if !usingOK {
 		wrong = append(wrong, "its USING is not "+orNothing(want.using))
 	}
+	_, ours := readNote(old.Comment)
 	noCheck := have.check == nil && want.check != ""
 	if !checkOK && !noCheck {
 		wrong = append(wrong, "its WITH CHECK is not "+orNothing(want.check))
@@ -112,6 +113,8 @@ func (d *doctor) checkPolicy(g *guarded, want policy, found map[string]present, 
 		d.report(Finding{CodePolicyAltered, SeverityError, object, strings.Join(wrong, ", and ") + ": it is not what keeps tenants apart any more", fix})
 	case noCheck:
 		d.report(Finding{CodePolicyNoCheck, SeverityError, object, "it has no WITH CHECK: what may be written is left to what may be read", fix})
+	case !ours && g.fits(): // or else the fix for the column makes it anew
+		d.report(Finding{CodePolicyAltered, SeverityWarning, object, "its comment, by which Protect knows that it is ours, was replaced: the next Protect is refused", fix})
 	case usingSlow || checkSlow:
 		d.report(Finding{CodePolicyPerRow, SeverityWarning, object, "it reads the setting for each row: in a sub-select it is read once for a statement", fix})
 	}

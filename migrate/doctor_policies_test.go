@@ -45,6 +45,7 @@ func TestDoctor_Policies(t *testing.T) {
 		{"a policy for the app", `CREATE POLICY open ON tenants TO {app} USING (true)`, migrate.CodePolicyForeign, "policy public.tenants.open", migrate.SeverityWarning},
 		{"a policy that names the setting", `CREATE POLICY open ON books TO {owner} USING (tenant_id = current_setting('courtroll.tenant_id', true) OR place > 0)`,
 			migrate.CodePolicyForeign, "policy public.books.open", migrate.SeverityWarning},
+		{"a comment of somebody's", `COMMENT ON POLICY courtroll_floor ON books IS 'keeps tenants apart'`, migrate.CodePolicyAltered, "policy public.books.courtroll_floor", migrate.SeverityWarning},
 		{"a policy of somebody's", `CREATE POLICY open ON books USING (true)`, migrate.CodePolicyForeign, "policy public.books.open", migrate.SeverityWarning},
 	})
 }
@@ -72,6 +73,9 @@ func TestDoctor_Tables(t *testing.T) {
 			CREATE POLICY courtroll_floor ON shelves AS RESTRICTIVE TO {app} USING ` + mine + ` WITH CHECK ` + mine + `;
 			CREATE POLICY courtroll_app ON shelves TO {app} USING ` + mine + ` WITH CHECK ` + mine,
 			migrate.CodeTenantType, "column public.shelves.tenant_id", ""},
+		{"moved", `CREATE SCHEMA aside AUTHORIZATION {owner}; ALTER TABLE books SET SCHEMA aside`, migrate.CodeTableMoved, "table aside.books", migrate.SeverityWarning},
+		{"trail moved", `GRANT USAGE ON SCHEMA aside TO {app}; ALTER TABLE audit_logs SET SCHEMA aside`, migrate.CodeTableMoved, "table aside.audit_logs", ""},
+		{"register moved", `ALTER TABLE tenants SET SCHEMA aside`, migrate.CodeTableMoved, "table aside.tenants", ""},
 		{"a child", `CREATE TABLE old_books () INHERITS (books)`, migrate.CodeTableKind, "table public.old_books", ""},
 	})
 }

@@ -111,6 +111,32 @@ func (d *doctor) checkSettings(ctx context.Context) error {
 			d.checkFresh(presets)
 		}
 	}
+	return d.checkFreeSettings(ctx, reported)
+}
+
+// checkFreeSettings looks at what the sessions of those begin with who see every tenant:
+// whose a statement is, is theirs to say. Policies and triggers bind them all the same.
+func (d *doctor) checkFreeSettings(ctx context.Context, reported map[string]bool) error {
+	roles := slices.Clone(d.cfg.TrustedRoles)
+	for _, g := range d.set.list {
+		roles = append(roles, g.Owner)
+	}
+	for _, role := range roles {
+		presets, err := d.presetsOf(ctx, role)
+		if err != nil {
+			return err
+		}
+		for _, name := range []string{"session_replication_role", definerSetting, retentionSetting, retentionEnd} {
+			p := presets[name]
+			if fault, ok := d.faulty(name, p.Value); ok && !reported[p.String()] {
+				reported[p.String()] = true
+				if name != "session_replication_role" {
+					fault.why = "it is how our functions tell the policies and triggers to let the owner pass, and with it they let him pass always"
+				}
+				d.report(Finding{fault.code, fault.severity, p.String(), "sessions begin with it: " + fault.why, p.reset() + " -- open sessions keep it until they end"})
+			}
+		}
+	}
 	return nil
 }
 

@@ -19,6 +19,8 @@ func TestDoctor_Settings(t *testing.T) {
 		{"tenant of both", `ALTER ROLE {app} IN DATABASE ` + p.Name + ` SET courtroll.tenant_id = 'acme'`, migrate.CodeSettingPreset, "setting courtroll.tenant_id of role {app} in database " + p.Name, ""},
 		{"definer", `ALTER DATABASE ` + p.Name + ` SET courtroll.definer = 'on'`, migrate.CodeSettingPreset, "setting courtroll.definer of database " + p.Name, ""},
 		{"actor of system", `ALTER ROLE {system} SET courtroll.actor_id = 'root'`, migrate.CodeSettingPreset, "setting courtroll.actor_id of role {system}", ""},
+		{"owner that passes", `ALTER ROLE {owner} SET courtroll.definer = 'on'`, migrate.CodeSettingPreset, "setting courtroll.definer of role {owner}", ""},
+		{"reports that nothing captures", `ALTER ROLE {reports} SET session_replication_role = replica`, migrate.CodeSettingReplica, "setting session_replication_role of role {reports}", ""},
 		{"another role", `GRANT {other} TO {app}; ALTER ROLE {app} SET role = '{other}'`, migrate.CodeSettingRole, "setting role of role {app}", ""},
 		{"replica", `ALTER ROLE {app} SET session_replication_role = replica`, migrate.CodeSettingReplica, "setting session_replication_role of role {app}", ""},
 		{"row security", `ALTER ROLE {app} SET row_security = off`, migrate.CodeSettingRowSecurity, "setting row_security of role {app}", migrate.SeverityWarning},

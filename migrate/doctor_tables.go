@@ -176,7 +176,8 @@ func (d *doctor) reportOpen(ctx context.Context, t *guarded, code Code, why, unt
 	return err
 }
 
-// findUnmodeled finds tables that have the tenant column and no model.
+// findUnmodeled finds tables that have the tenant column and no model. Where nobody says
+// what the app's are, those that the login cannot get at are another's.
 func (d *doctor) findUnmodeled(ctx context.Context) error {
 	list, err := queryStrings(ctx, d.tx, `
 		SELECT c.oid::text
@@ -187,7 +188,9 @@ func (d *doctor) findUnmodeled(ctx context.Context) error {
 			AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhrelid = c.oid AND i.inhparent = ANY ($2::bigint[]::oid[])
 				OR i.inhparent = c.oid AND i.inhrelid = ANY ($2::bigint[]::oid[]))
 			AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e WHERE e.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND e.objid = c.oid AND e.deptype = 'e')
-		ORDER BY n.nspname, c.relname`, d.column, append(d.set.oids(), oidsOf(d.shared)...))
+			AND ($3::boolean OR EXISTS (SELECT FROM pg_catalog.pg_policy p WHERE p.polrelid = c.oid AND p.polname LIKE 'courtroll\_%')
+				OR pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND (pg_catalog.has_table_privilege(c.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE') OR pg_catalog.has_any_column_privilege(c.oid, 'SELECT, INSERT, UPDATE')))
+		ORDER BY n.nspname, c.relname`, d.column, append(d.set.oids(), oidsOf(d.shared)...), d.modelled)
 	if err != nil {
 		return err
 	}
@@ -225,10 +228,7 @@ func (d *doctor) checkTables(ctx context.Context) error {
 		if err := d.checkKind(ctx, g); err != nil {
 			return err
 		}
-		if g.class != owned {
-			continue
-		}
-		if !g.NotNull {
+		if g.class == owned && !g.NotNull {
 			d.report(Finding{CodeTenantNull, SeverityError, "column " + g.String() + "." + g.column,
 				"it allows NULL: such rows are nobody's, no foreign key confines them, and nobody sees them again",
 				"ALTER TABLE " + g.sql() + " ALTER COLUMN " + ident(g.column) + " SET NOT NULL;"})
@@ -278,24 +278,23 @@ func (d *doctor) checkKind(ctx context.Context, g *guarded) error {
 		return nil
 	}
 	type heir struct {
-		Name, Statement, Other string
-		OID                    int64
+		OID             int64
+		Name, Statement string
+		Other           string
 	}
 	list, err := readRows[heir](ctx, d.tx, `
-		SELECT format('%s.%s', n.nspname, c.relname) AS "Name", p.oid::bigint AS "OID", p.oid::regclass AS "Other", CASE WHEN c.relispartition
+		SELECT CASE c.oid WHEN $1::bigint::oid THEN i.inhparent ELSE c.oid END::bigint AS "OID", CASE c.oid WHEN $1::bigint::oid THEN i.inhparent ELSE c.oid END::regclass AS "Other", format('%s.%s', n.nspname, c.relname) AS "Name", CASE WHEN c.relispartition
 			THEN format('ALTER TABLE %s DETACH PARTITION %s;', i.inhparent::regclass, i.inhrelid::regclass)
 			ELSE format('ALTER TABLE %s NO INHERIT %s;', i.inhrelid::regclass, i.inhparent::regclass) END AS "Statement"
 		FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_class p ON p.oid = i.inhparent
 		WHERE $1::bigint::oid IN (i.inhrelid, i.inhparent) ORDER BY 1`, g.OID)
 	for _, h := range list {
-		if h.OID != g.OID && d.set.byOID(h.OID) == nil {
-			open, err := d.openTo(ctx, h.OID)
-			if err != nil {
-				return err
-			}
-			if len(open) > 0 {
-				h.Statement += " " + revokeAll(h.Other, open)
-			}
+		open, err := d.openTo(ctx, h.OID)
+		if err != nil {
+			return err
+		}
+		if len(open) > 0 && d.set.byOID(h.OID) == nil { // by itself it is a table that nobody protects
+			h.Statement += " REVOKE ALL ON " + h.Other + " FROM " + grantees(open) + " CASCADE;"
 		}
 		d.report(Finding{CodeTableKind, SeverityError, "table " + h.Name,
 			"it inherits, or is inherited from, by a table of the app's: the policies of the one do not bind whoever names the other", h.Statement})

@@ -290,7 +290,7 @@ func (d *doctor) checkOwn(ctx context.Context, f *ownFunction, have *captureFunc
 	case have.Strict:
 		d.report(Finding{CodeFunctionAltered, SeverityError, f.object(), "it is STRICT, and so does nothing where an argument is NULL: " + kept[f.name], text})
 	case have.State == want, ours && f.name == clockFunction:
-		if have.Owner != f.owner {
+		if d.checkNote(f, have, text); have.Owner != f.owner {
 			d.report(Finding{CodeFunctionOwner, SeverityError, f.object(), fmt.Sprintf("it belongs to %s, who may alter it, and not to %s, who owns the table: %s", have.Owner, f.owner, kept[f.name]),
 				texts(ownerSQL(f.sql(), f.owner))})
 		}
@@ -300,6 +300,13 @@ func (d *doctor) checkOwn(ctx context.Context, f *ownFunction, have *captureFunc
 		d.report(Finding{CodeFunctionAltered, SeverityError, f.object(), "it was altered by hand in " + altered(have.State, want) + ": " + kept[f.name], text})
 	}
 	return nil
+}
+
+// checkNote reports that somebody's comment took the place of ours.
+func (d *doctor) checkNote(f *ownFunction, have *captureFunction, fix string) {
+	if _, ours := readNote(have.Comment); !ours {
+		d.report(Finding{CodeFunctionAltered, SeverityWarning, f.object(), "its comment, by which a Migrator knows that it is ours, was replaced: the next run is refused", fix})
+	}
 }
 
 // triggerFaults are the faults of a table's triggers. Those of one kind are one

@@ -74,7 +74,8 @@ func (d *doctor) checkVersions(ctx context.Context) error {
 	}
 	table := ident(d.recordsHome, recordsTable)
 	readable, err := queryStrings(ctx, d.tx, `SELECT 'yes' FROM pg_class c WHERE c.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = $1) AND c.relname = $2
-		AND has_schema_privilege(c.relnamespace, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')`, d.recordsHome, recordsTable)
+		AND has_schema_privilege(c.relnamespace, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
+			AND NOT row_security_active(c.oid)`, d.recordsHome, recordsTable)
 	if err != nil || len(readable) == 0 {
 		return err
 	}
