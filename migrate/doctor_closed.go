@@ -94,26 +94,6 @@ func (d *doctor) reportRenamed(s *schema.Schema, view, t *guarded) {
 		"ALTER VIEW " + view.sql() + " SET (security_invoker = true); ALTER VIEW " + view.sql() + " RENAME TO " + ident(name+"_aside") + "; " + rename})
 }
 
-// moved reports a protected table that lies where no statement of the login's looks for
-// it, while its capture function, which does not move along, and the tenants lie where
-// they were.
-func (d *doctor) moved(ctx context.Context, s *schema.Schema, t *guarded) error {
-	home := d.of(register)
-	if home == nil || strings.Contains(s.Table, ".") || slices.Contains(d.path(), t.Schema) || !slices.Contains(d.path(), home.Schema) {
-		return nil
-	}
-	from, err := queryStrings(ctx, d.tx, `SELECT DISTINCT n.nspname::text FROM pg_trigger g JOIN pg_proc p ON p.oid = g.tgfoid JOIN pg_namespace n ON n.oid = p.pronamespace
-		WHERE g.tgrelid = $1::bigint::oid AND p.proname = $2 AND n.nspname <> $3`, t.OID, captureName(t.Name), t.Schema)
-	if err != nil || len(from) != 1 {
-		return err
-	}
-	d.renamed = append(d.renamed, t.OID)
-	d.report(Finding{CodeNoTable, SeverityWarning, "table " + s.Table,
-		fmt.Sprintf("the login finds no table of model %s along its search_path: it was moved to schema %s", s.Name, t.Schema),
-		"ALTER TABLE " + t.sql() + " SET SCHEMA " + ident(from[0]) + ";"})
-	return nil
-}
-
 // checkPrimary reports a primary key of other columns than the model's, which is unique
 // across tenants by what they write.
 func (d *doctor) checkPrimary(g *guarded, u *unique) {

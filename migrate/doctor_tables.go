@@ -139,7 +139,7 @@ func (d *doctor) classify(ctx context.Context, s, of *schema.Schema) error {
 		return nil
 	case t.Attnum > 0:
 		d.add(s.Table, t)
-		return d.moved(ctx, s, t)
+		return nil
 	}
 	d.later = append(d.later, func(ctx context.Context) error { return d.reportUnowned(ctx, s, of, t) })
 	return nil
