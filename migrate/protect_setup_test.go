@@ -115,7 +115,7 @@ func (b *bundle) connect(t testing.TB, dsn string, alter func(*pgx.ConnConfig)) 
 func (p *protected) role(t testing.TB, suffix, attributes string) (name string, login *sql.DB) {
 	t.Helper()
 	name = p.Name + "_" + suffix
-	p.super.exec(t, `CREATE ROLE `+name+` LOGIN PASSWORD 'test' `+attributes)
+	p.super.exec(t, `CREATE ROLE `+name+` LOGIN PASSWORD '`+pgtest.Verifier("test")+`' `+attributes)
 	p.dropRole(t, name)
 	login = p.connect(t, p.SuperDSN, func(cfg *pgx.ConnConfig) { cfg.User, cfg.Password = name, "test" })
 	return name, login

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/jackc/pgx/v5"
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver of the administrator's connections
 
 	"github.com/courtroll/courtroll/internal/pgtest/server"
@@ -99,8 +100,19 @@ func (h *harness) prepare(ctx context.Context) (err error) {
 	}
 	if h.outlives() {
 		h.sweep(ctx)
+	} else if err := h.hurrySuperuser(ctx); err != nil {
+		return err
 	}
 	return h.createRoles(ctx)
+}
+
+// hurrySuperuser makes the log-ins of a superuser fast, on a server that is ours.
+func (h *harness) hurrySuperuser(ctx context.Context) error {
+	cfg, err := pgx.ParseConfig(h.server.DSN)
+	if err != nil {
+		return err
+	}
+	return h.exec(ctx, fmt.Sprintf(`ALTER ROLE CURRENT_USER PASSWORD '%s'`, Verifier(cfg.Password)))
 }
 
 // outlives reports whether the server, and so our leftovers, outlive the run.
@@ -123,7 +135,7 @@ func (h *harness) createRoles(ctx context.Context) error {
 	h.system = login{name: h.run + "_system", password: rand.Text()}
 	for _, l := range []login{h.owner, h.app, h.system} {
 		err := h.exec(ctx, fmt.Sprintf(
-			`CREATE ROLE %s LOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE PASSWORD '%s'`, l.name, l.password))
+			`CREATE ROLE %s LOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE PASSWORD '%s'`, l.name, Verifier(l.password)))
 		if err != nil {
 			return fmt.Errorf("creating role %s: %w", l.name, err)
 		}
