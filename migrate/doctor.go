@@ -110,13 +110,13 @@ func (d *doctor) examine(ctx context.Context, pool *sql.DB, models []any) (err e
 }
 
 func (d *doctor) read(ctx context.Context, conn *sql.Conn, models []any) error {
+	d.findFresh(ctx, conn) // before a transaction keeps the only connection of a pooler's
 	tx, err := conn.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 	if err != nil {
 		return err
 	}
 	defer tx.Rollback() // it has changed nothing
 	d.protectRun = &protectRun{cfg: Config{Rules: d.rules()}.withDefaults(), db: d.db, tx: reader(conn, tx)}
-	d.findFresh(ctx, conn)
 	if d.schemas, err = queryStrings(ctx, d.tx, `SELECT unnest(pg_catalog.current_schemas(false))::text`); err != nil {
 		return err
 	}
