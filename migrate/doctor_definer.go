@@ -41,7 +41,7 @@ func (d *doctor) checkFunctions(ctx context.Context, views []overlying) error {
 		WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') AND p.prokind IN ('f', 'p') AND p.proname <> ALL ($1::text[])
 			AND (CASE WHEN $2::text = '' THEN true ELSE has_schema_privilege($2::text::name, n.oid, 'USAGE') END
 				OR EXISTS (SELECT FROM pg_depend e WHERE e.refclassid = 'pg_proc'::regclass AND e.refobjid = p.oid AND e.deptype = 'n'))
-			AND NOT coalesce(obj_description(p.oid, 'pg_proc') LIKE '`+notePrefix+`{%', false)
+			AND NOT EXISTS (SELECT FROM pg_description o WHERE o.objoid = p.oid AND o.classoid = 'pg_proc'::regclass AND o.description LIKE '`+notePrefix+`{%')
 			AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_proc'::regclass AND e.objid = p.oid AND e.deptype = 'e') ORDER BY 4`,
 		[]string{models.ResolveFunction, models.RecordFunction, models.AdmitFunction, purgeFunction}, d.app)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -57,7 +58,32 @@ func reader(conn *sql.Conn, tx *sql.Tx) (r transaction) {
 		}
 		return nil
 	})
-	return r
+	return &memory{transaction: r, known: map[string][]string{}}
+}
+
+// memory keeps what was read: the checks ask for the same tables, indexes and functions,
+// each for its own.
+type memory struct {
+	transaction
+	known map[string][]string
+}
+
+func (m *memory) queryStrings(ctx context.Context, query string, args ...any) ([]string, error) {
+	key := fmt.Sprintf("%s %q", query, args)
+	if list, ok := m.known[key]; ok {
+		return list, nil
+	}
+	list, err := queryStrings(ctx, m.transaction, query, args...)
+	if err == nil {
+		m.known[key] = list
+	}
+	return list, err
+}
+
+// ExecContext forgets: a setting changes what names mean.
+func (m *memory) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	clear(m.known)
+	return m.transaction.ExecContext(ctx, query, args...)
 }
 
 // checkPooler finds out whether the handle prepares statements by name behind a pooler

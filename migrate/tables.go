@@ -152,6 +152,9 @@ func (t table) create(ctx context.Context, tx *sql.Tx) error {
 }
 
 func queryStrings(ctx context.Context, s session, query string, args ...any) ([]string, error) {
+	if m, ok := s.(*memory); ok {
+		return m.queryStrings(ctx, query, args...)
+	}
 	rows, err := s.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, fmt.Errorf("migrate: reading the catalogue: %w", err)
