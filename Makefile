@@ -11,11 +11,10 @@ ROWS       ?= 10000000
 EDITS      ?=
 GIT_EVENTS ?=
 
-# What the race detector is for: packages, and tests of ./tests, in which goroutines share
-# something. RACE_RUN=. runs all of ./tests.
-RACED     = ./audit/... ./tenancy/... ./internal/pgpipe ./internal/plan ./internal/sqllex ./internal/pace ./tests/durability ./tests/noninterference ./tests/replay ./tests/suspension ./tests/walls
-RACE_SKIP = ^(TestEdits|TestGit)$$
-RACE_RUN ?= Concurrent|Stress|Horizon|Tx|Order|Stale|Late|Open|Captured|Cancel
+# What the race detector is for: packages, and tests of others, in which goroutines share
+# something. RACE_RUN=. runs all tests of the others.
+RACED     = ./audit ./internal/pgpipe ./internal/plan ./internal/sqllex ./internal/pace ./tests/suspension ./tests/walls
+RACE_RUN ?= Concurrent|Stress|Horizon|Tx|Order|Stale|Late|Open|Captured|Cancel|Hot|Count
 
 GOLANGCI_LINT = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 SHIPPED       = ./models,./tenancy,./audit,./migrate,./lifecycle,./internal/...
@@ -34,8 +33,9 @@ newest: ## Run the tests of what is sent otherwise to PostgreSQL 18 (COURTROLL_P
 	$(GO) test -run 'Capture|Audit|Trail|Budget|Secrets|Doctor_Sound' ./tests ./migrate
 
 race: ## Run with the race detector the tests in which goroutines share something
-	$(GO) test -race -timeout 20m -skip '$(RACE_SKIP)' $(RACED)
-	$(GO) test -race -timeout 20m -run '$(RACE_RUN)' ./tests
+	$(GO) test -race -timeout 20m $(RACED)
+	$(GO) test -race -timeout 20m ./tests/noninterference -programs 40
+	$(GO) test -race -timeout 20m -run '$(RACE_RUN)' ./tests ./tests/replay
 
 beside: ## Run the tests beside other plugins, which are a module of their own
 	cd tests/plugins && $(GO) test ./...
