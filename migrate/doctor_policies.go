@@ -20,7 +20,7 @@ func (d *doctor) checkPolicies(ctx context.Context) error {
 			continue
 		}
 		if !g.Secured {
-			d.report(Finding{CodeRLSOff, SeverityError, "table " + g.String(), "row-level security is off: its policies bind nobody",
+			d.report(Finding{CodeRLSOff, SeverityError, "table " + g.String(), "row-level security is off, so no policy binds anybody: Protect was never run on it, or it was switched off by hand",
 				"ALTER TABLE " + g.sql() + " ENABLE ROW LEVEL SECURITY;"})
 		}
 		if !g.Forced {

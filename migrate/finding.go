@@ -47,7 +47,7 @@ func (f Finding) String() string {
 type Findings []Finding
 
 // ErrUndermined is what the error of [Findings.Err] wraps.
-var ErrUndermined = errors.New("migrate: guarantees are undermined")
+var ErrUndermined = errors.New("migrate: guarantees are undermined: the Fix of each finding is the SQL that ends it")
 
 // Err is nil if no finding has [SeverityError], and else an [ErrUndermined] with a
 // line for each that has: what a start-up gate or a test needs.
