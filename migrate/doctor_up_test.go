@@ -45,3 +45,23 @@ func TestDoctor_NewerRelease(t *testing.T) {
 		t.Errorf("found %q after the record was removed", found)
 	}
 }
+
+// TestDoctor_Remembers asks twice: the second answer is the first one, until a setting
+// changes what names mean.
+func TestDoctor_Remembers(t *testing.T) {
+	t.Parallel()
+	tx := must(setup(t).sql.Begin())
+	defer tx.Rollback()
+	exec, ask := migrate.Remembering(tx)
+	const query = `SELECT current_setting('search_path') || random()`
+	first := must(ask(t.Context(), query))[0]
+	if again := must(ask(t.Context(), query))[0]; again != first {
+		t.Errorf("asked the database twice: %q, %q", first, again)
+	}
+	if err := exec(t.Context(), `SET LOCAL search_path = pg_catalog`); err != nil {
+		t.Fatal(err)
+	}
+	if after := must(ask(t.Context(), query))[0]; after == first {
+		t.Errorf("remembers %q beyond a setting", after)
+	}
+}

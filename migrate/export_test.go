@@ -1,6 +1,10 @@
 package migrate
 
-import "io/fs"
+import (
+	"context"
+	"database/sql"
+	"io/fs"
+)
 
 // LockKey lets a test hold the lock.
 const LockKey = lockKey
@@ -38,3 +42,13 @@ var Jitter = jitter
 
 // Codes are exported to the test that compares them with the constants.
 var Codes = codes
+
+// Remembering is the transaction as Doctor reads in it, and the way in which it asks.
+func Remembering(tx *sql.Tx) (exec func(context.Context, string) error, ask func(context.Context, string) ([]string, error)) {
+	m := &memory{transaction: tx, known: map[string][]string{}}
+	exec = func(ctx context.Context, statement string) error {
+		_, err := m.ExecContext(ctx, statement)
+		return err
+	}
+	return exec, func(ctx context.Context, query string) ([]string, error) { return queryStrings(ctx, m, query) }
+}
